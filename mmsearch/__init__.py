@@ -1,0 +1,1 @@
+"""Search your pictures, texts and sounds with any of them."""

@@ -1,0 +1,1 @@
+"""From decoded chunks to embeddings: the only home of torch besides ``train``."""

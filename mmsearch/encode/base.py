@@ -1,0 +1,102 @@
+"""What an encoder and a model are; every adapter in this package follows these."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TypeAlias
+
+from PIL.Image import Image
+
+from mmsearch.config import InputLimits
+from mmsearch.errors import ModelError
+from mmsearch.records import FieldName, FloatArray, Modality, Sound, Space
+
+Decoded: TypeAlias = str | Image | Sound
+"""One decoded chunk: a text, an RGB picture, or a stretch of sound."""
+
+
+class Encoder(Protocol):
+    """Turns decoded chunks of one modality into embeddings of one space.
+
+    Constructing one is cheap: weights are loaded on the first ``encode``.
+    """
+
+    @property
+    def modality(self) -> Modality:
+        """What it embeds."""
+        ...
+
+    @property
+    def space(self) -> Space:
+        """Where its embeddings live."""
+        ...
+
+    @property
+    def limits(self) -> InputLimits:
+        """The longest input of one embedding."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many prepared inputs ``encode`` likes to get at once."""
+        ...
+
+    def fits(self, text: str) -> bool:
+        """Whether the whole text is embedded, nothing cut (text encoders; others say True)."""
+        ...
+
+    def prepare(self, decoded: Any) -> Any:
+        """Preprocess one decoded chunk to what ``encode`` takes; called from several threads."""
+        ...
+
+    def encode(self, prepared: Sequence[Any]) -> FloatArray:
+        """Embed a batch.
+
+        Returns:
+            (n, dim) float32; rows of unit length where the space is normalised.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Model:
+    """Encoders that together cover the modalities: one or more spaces.
+
+    Attributes:
+        name: The name it was loaded by, which loads it again.
+        encoders: At most one for each (space, modality).
+    """
+
+    name: str
+    encoders: tuple[Encoder, ...]
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The spaces, each once, in the order of the encoders."""
+        return tuple({encoder.space.name: encoder.space for encoder in self.encoders}.values())
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over all spaces: two models with one identity give the same vectors."""
+        spaces = [asdict(space) for space in self.spaces]
+        return hashlib.sha256(json.dumps(spaces, sort_keys=True).encode()).hexdigest()
+
+    def fields(self, modality: Modality) -> tuple[FieldName, ...]:
+        """The fields that a chunk of this modality has a vector in."""
+        return tuple(
+            FieldName(encoder.space.name, modality)
+            for encoder in self.encoders
+            if encoder.modality is modality
+        )
+
+    def encoder(self, field: FieldName) -> Encoder:
+        """The encoder whose output fills a field.
+
+        Raises:
+            ModelError: The model has no such encoder.
+        """
+        for encoder in self.encoders:
+            if encoder.space.name == field.space and encoder.modality is field.modality:
+                return encoder
+        raise ModelError(f"model {self.name!r} does not encode {field.modality} in {field.space!r}")

@@ -1,0 +1,1 @@
+"""The index as its users see it."""

@@ -1,0 +1,1 @@
+"""Hits as a table, as JSON and as a page."""

@@ -1,0 +1,191 @@
+"""The words of the project as immutable records: modality, item, part, chunk, space, hit."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import UsageError
+
+FloatArray: TypeAlias = NDArray[np.float32]
+Scalar: TypeAlias = str | int | float | bool | None
+ColumnValue: TypeAlias = Scalar | tuple[Scalar, ...]
+"""What a column holds: a JSON scalar, or a flat list of them (``tags``)."""
+
+
+class Modality(StrEnum):
+    """What kind of signal a part carries."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of a part that is embedded.
+
+    Attributes:
+        start: Seconds for audio, character offset for text, ``None`` for a whole picture.
+        end: The end of the stretch (exclusive), in the unit of ``start``.
+    """
+
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One modality of an item: a file, or a text given in place.
+
+    Attributes:
+        role: What the part is to its item: ``file``, or the column it came from.
+        modality: What the part carries.
+        path: The file, absolute, as ``os.fsdecode`` gives it (names need not be UTF-8).
+        text: The text itself, for a text part without a file.
+    """
+
+    role: str
+    modality: Modality
+    path: str | None = None
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.text is None):
+            raise UsageError(f"part {self.role!r}: give either a path or a text")
+        if self.text is not None and self.modality is not Modality.TEXT:
+            raise UsageError(f"part {self.role!r}: a part of {self.modality} needs a path")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that a person wants to find: a file, or a manifest row.
+
+    Attributes:
+        source: Absolute path of the file, or of the manifest that lists the item; any name that
+            is unique in the index for items that a program makes.
+        parts: The item's parts, at least one.
+        row: The manifest row: its ``id`` column, else its number. ``None`` for a file.
+        columns: Metadata.
+        id: The index's number for this version of the item; ``None`` before it is indexed.
+    """
+
+    source: str
+    parts: tuple[Part, ...]
+    row: str | None = None
+    columns: Mapping[str, ColumnValue] = field(default_factory=lambda: MappingProxyType({}))
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise UsageError(f"item {self.source!r}: an item needs at least one part")
+
+    @property
+    def key(self) -> bytes:
+        """SHA-256 of source and row: LMDB keys end at 511 bytes, paths do not."""
+        row = b"" if self.row is None else b"\0" + os.fsencode(self.row)
+        return hashlib.sha256(os.fsencode(self.source) + row).digest()
+
+    @property
+    def path(self) -> Path:
+        """The file that best stands for the item: its first part's, else its source."""
+        return Path(next((part.path for part in self.parts if part.path), self.source))
+
+    @property
+    def name(self) -> str:
+        """What to call the item in a list: its title, else its file's name and row."""
+        title = self.columns.get("title")
+        if isinstance(title, str) and title:
+            return title
+        if self.row is None or any(part.path for part in self.parts):
+            return self.path.name
+        return f"{self.path.name}:{self.row}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that could not be indexed, and why.
+
+    Attributes:
+        source: The file or manifest.
+        reason: One line that says what is wrong.
+        row: The manifest row, if it is one.
+    """
+
+    source: str
+    reason: str
+    row: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A stretch of decoded sound.
+
+    Attributes:
+        samples: (n,) float32, mono, nominally within -1 to 1.
+        sample_rate_hz: The file's own sample rate; encoders resample.
+    """
+
+    samples: FloatArray
+    sample_rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A vector space whose embeddings compare by inner product.
+
+    Attributes:
+        name: Short name, unique in its model.
+        dim: Number of dimensions.
+        normalized: Whether embeddings have unit length.
+        checkpoint: Where the weights come from.
+        sha256: Hex digest of the weights and of the preprocessing.
+    """
+
+    name: str
+    dim: int
+    normalized: bool
+    checkpoint: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FieldName:
+    """All vectors of one (space, modality) in an index."""
+
+    space: str
+    modality: Modality
+
+    def __str__(self) -> str:
+        return f"{self.space}.{self.modality}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One item found by a search.
+
+    Attributes:
+        rank: 1 for the best.
+        score: The fusion scorer's value; rises with relevance.
+        relevance: Calibrated probability of relevance; ``None`` until calibrated.
+        item: The item.
+        part: The part that matched.
+        chunk: The stretch of the part that matched.
+        signals: What spoke for the hit, by name (``cosine``, ``lexical``).
+    """
+
+    rank: int
+    score: float
+    relevance: float | None
+    item: Item
+    part: Part
+    chunk: Chunk
+    signals: Mapping[str, float]

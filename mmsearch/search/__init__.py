@@ -1,0 +1,1 @@
+"""From a query's embeddings to candidates with exact scores."""
