@@ -1,1 +1,90 @@
 """Search your pictures, texts and sounds with any of them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmsearch.encode import Encoder, Model, load_model
+    from mmsearch.engine.add import Progress
+    from mmsearch.engine.index import Index, create, repair, verify
+    from mmsearch.engine.index import open_index as open
+    from mmsearch.engine.info import FieldSummary, IndexInfo
+    from mmsearch.engine.report import Report
+    from mmsearch.errors import (
+        DamagedIndexError,
+        DecodeError,
+        IndexFormatError,
+        IndexLockedError,
+        IndexNotFoundError,
+        MMSearchError,
+        ModelError,
+        UsageError,
+    )
+    from mmsearch.records import Chunk, Failure, Hit, Item, Modality, Part, Sound, Space
+    from mmsearch.store.verify import Damage
+
+_HOMES = {
+    "encode": ("Encoder", "Model", "load_model"),
+    "engine.add": ("Progress",),
+    "engine.index": ("Index", "create", "repair", "verify"),
+    "engine.info": ("FieldSummary", "IndexInfo"),
+    "engine.report": ("Report",),
+    "errors": (
+        "DamagedIndexError",
+        "DecodeError",
+        "IndexFormatError",
+        "IndexLockedError",
+        "IndexNotFoundError",
+        "MMSearchError",
+        "ModelError",
+        "UsageError",
+    ),
+    "records": ("Chunk", "Failure", "Hit", "Item", "Modality", "Part", "Sound", "Space"),
+    "store.verify": ("Damage",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Chunk",
+    "Damage",
+    "DamagedIndexError",
+    "DecodeError",
+    "Encoder",
+    "Failure",
+    "FieldSummary",
+    "Hit",
+    "Index",
+    "IndexFormatError",
+    "IndexInfo",
+    "IndexLockedError",
+    "IndexNotFoundError",
+    "Item",
+    "MMSearchError",
+    "Modality",
+    "Model",
+    "ModelError",
+    "Part",
+    "Progress",
+    "Report",
+    "Sound",
+    "Space",
+    "UsageError",
+    "create",
+    "load_model",
+    "open",
+    "repair",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used (PEP 562): importing mmsearch costs nothing."""
+    if name == "open":
+        return import_module("mmsearch.engine.index").open_index
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'mmsearch' has no attribute {name!r}")
+    return getattr(import_module(f"mmsearch.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

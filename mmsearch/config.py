@@ -26,8 +26,10 @@ class DecodeLimits:
         image_pixels: 200 megapixels are 600 MB of RGB; the largest cameras stay below.
         sound_s: A day; windows are read one by one, so this bounds time, not memory.
         text_bytes: The largest text file that is read.
+        sample_rate_hz: A window of 10 s at this rate is 40 MB; recorders of bats stay below.
     """
 
     image_pixels: int = 200_000_000
     sound_s: float = 86_400.0
     text_bytes: int = 64 * 1024 * 1024
+    sample_rate_hz: int = 1_000_000

@@ -90,9 +90,8 @@ class Item:
 
     @property
     def key(self) -> bytes:
-        """SHA-256 of source and row: LMDB keys end at 511 bytes, paths do not."""
-        row = b"" if self.row is None else b"\0" + os.fsencode(self.row)
-        return hashlib.sha256(os.fsencode(self.source) + row).digest()
+        """What identifies the item in an index, through all its versions."""
+        return item_key(self.source, self.row)
 
     @property
     def path(self) -> Path:
@@ -108,6 +107,12 @@ class Item:
         if self.row is None or any(part.path for part in self.parts):
             return self.path.name
         return f"{self.path.name}:{self.row}"
+
+
+def item_key(source: str, row: str | None = None) -> bytes:
+    """Return the SHA-256 of source and row: LMDB keys end at 511 bytes, paths do not."""
+    suffix = b"" if row is None else b"\0" + os.fsencode(row)
+    return hashlib.sha256(os.fsencode(source) + suffix).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,7 @@ class Hit:
         item: The item.
         part: The part that matched.
         chunk: The stretch of the part that matched.
+        text: The matching passage, for a text part.
         signals: What spoke for the hit, by name (``cosine``, ``lexical``).
     """
 
@@ -188,4 +194,5 @@ class Hit:
     item: Item
     part: Part
     chunk: Chunk
+    text: str | None
     signals: Mapping[str, float]

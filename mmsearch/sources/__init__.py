@@ -1,1 +1,22 @@
 """Where items come from: files, folders and manifests."""
+
+from mmsearch.sources.find import find_items
+from mmsearch.sources.suffixes import (
+    AUDIO_SUFFIXES,
+    IMAGE_SUFFIXES,
+    MANIFEST_SUFFIXES,
+    TEXT_SUFFIXES,
+    modality_of,
+)
+from mmsearch.sources.walk import Found, Ignored
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "MANIFEST_SUFFIXES",
+    "TEXT_SUFFIXES",
+    "Found",
+    "Ignored",
+    "find_items",
+    "modality_of",
+]

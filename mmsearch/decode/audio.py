@@ -1,0 +1,113 @@
+"""Sounds: mono windows at the file's own sample rate."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+import soundfile
+
+from mmsearch.config import DecodeLimits, InputLimits
+from mmsearch.decode.files import open_regular
+from mmsearch.errors import DecodeError
+from mmsearch.records import Chunk, FloatArray, Sound
+from mmsearch.sources.names import one_line
+
+_BLOCK_SAMPLES: Final = 1 << 16
+_UNKNOWN_FRAMES: Final = 2**63 - 1  # SF_COUNT_MAX in sndfile.h
+
+
+def decode_sound(
+    path: str, limits: InputLimits, guard: DecodeLimits
+) -> Iterator[tuple[Chunk, Sound]]:
+    """Read a sound window by window; memory holds one window.
+
+    Yields:
+        Windows with their start and end in seconds; a sound that is not longer than one window
+        comes whole.
+
+    Raises:
+        DecodeError: The file is no sound, is empty or damaged, or too long; possibly only
+            after the first windows.
+    """
+    with open_regular(path) as file:
+        try:
+            with _Stream(file.fileno(), closefd=False) as sound:
+                rate = _check(sound, guard)
+                blocks = _blocks(sound, guard)
+                window, hop = round(limits.window_s * rate), round(limits.hop_s * rate)
+                for start, samples in windows(blocks, max(window, 1), max(hop, 1)):
+                    chunk = Chunk(start / rate, (start + len(samples)) / rate)
+                    yield chunk, Sound(samples, rate)
+        except DecodeError as error:
+            raise DecodeError(f"{one_line(path)}: {error}") from None
+        except soundfile.LibsndfileError as error:
+            raise DecodeError(
+                f"{one_line(path)}: not a sound, or damaged: {error.error_string}"
+            ) from None
+
+
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound that is only ever read forwards.
+
+    ``SoundFile.read`` seeks to where it already is after every read, if it can: that makes a
+    damaged Ogg file seem whole, and changes the samples of an MP3.
+    """
+
+    def seekable(self) -> bool:
+        """Pretend that it cannot seek."""
+        return False
+
+
+def windows(
+    blocks: Iterable[FloatArray], window: int, hop: int
+) -> Iterator[tuple[int, FloatArray]]:
+    """Cut a stream of samples into overlapping windows.
+
+    Windows start at 0, hop, 2 hop, ... as long as they hold samples that the one before did not:
+    together they cover the stream, and the last one may be shorter.
+
+    Args:
+        blocks: (n,) float32 arrays, the stream in its order.
+        window: Samples in a window.
+        hop: Samples between the starts of two windows; at most ``window`` counts.
+
+    Yields:
+        The number of each window's first sample, and its samples.
+    """
+    hop = min(hop, window)
+    rest = np.empty(0, np.float32)
+    start = covered = 0
+    for block in blocks:
+        rest = np.concatenate((rest, block))
+        while len(rest) >= window:
+            yield start, rest[:window].copy()
+            covered = start + window
+            start, rest = start + hop, rest[hop:]
+    if start + len(rest) > covered:
+        yield start, rest
+
+
+def _check(sound: soundfile.SoundFile, guard: DecodeLimits) -> int:
+    rate = int(sound.samplerate)
+    if not 0 < rate <= guard.sample_rate_hz:
+        raise DecodeError(f"a sample rate of {rate} Hz (at most {guard.sample_rate_hz})")
+    return rate
+
+
+def _blocks(sound: soundfile.SoundFile, guard: DecodeLimits) -> Iterator[FloatArray]:
+    """The file's samples, mono: (n,) float32 arrays, none of them empty."""
+    frames = max(max(_BLOCK_SAMPLES, sound.samplerate) // sound.channels, 1)
+    done = 0
+    while len(block := sound.read(frames, dtype="float32", always_2d=True)):
+        done += len(block)
+        if done > guard.sound_s * sound.samplerate:
+            raise DecodeError(f"longer than {guard.sound_s:g} s")
+        if not np.isfinite(block).all():
+            raise DecodeError("it holds samples that are not numbers")
+        yield block.mean(axis=1, dtype=np.float32)
+    if not done:
+        raise DecodeError("it holds no samples")
+    # A stream whose header has no length is given the largest one there is.
+    if done < sound.frames < _UNKNOWN_FRAMES:
+        rate = sound.samplerate
+        raise DecodeError(f"damaged: {done / rate:.2f} s of {sound.frames / rate:.2f} s are there")

@@ -1,0 +1,56 @@
+"""Decoding one part of an item, whatever its modality."""
+
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+from PIL.Image import Image
+
+from mmsearch.config import DecodeLimits, InputLimits
+from mmsearch.decode.audio import decode_sound
+from mmsearch.decode.image import decode_image
+from mmsearch.decode.text import decode_text
+from mmsearch.errors import DecodeError
+from mmsearch.records import Chunk, Modality, Part, Sound
+from mmsearch.sources.names import one_line
+
+Decoded: TypeAlias = str | Image | Sound
+"""One decoded chunk: a passage, an RGB picture, or a mono stretch of sound."""
+
+_GUARD: Final = DecodeLimits()
+
+
+def decode_part(
+    part: Part,
+    limits: InputLimits,
+    fits: Callable[[str], bool],
+    guard: DecodeLimits = _GUARD,
+    *,
+    min_side: int | None = None,
+) -> Iterator[tuple[Chunk, Decoded]]:
+    """Decode a part, cut to what an encoder takes in one embedding.
+
+    Windows of a sound are read one by one, so an error can come after the first chunks: a part
+    is decoded when the iterator ends. Safe to call from many threads.
+
+    Args:
+        part: A file or a text.
+        limits: How long a passage and a window may be.
+        fits: Whether a text is short enough; passages are cut until they are.
+        guard: What is refused as too large.
+        min_side: The shorter side below which no picture may be shrunk on decoding; by default
+            none is shrunk at all. See ``decode_image``.
+
+    Yields:
+        Chunks in their order, each with its passage, picture or sound; at least one.
+
+    Raises:
+        DecodeError: The part cannot be decoded: one line with its path or role, and the reason.
+    """
+    if part.modality is Modality.TEXT:
+        yield from decode_text(part, limits, fits, guard)
+    elif part.path is None or part.modality is Modality.VIDEO:
+        raise DecodeError(f"{one_line(part.path or part.role)}: {part.modality} is not decoded")
+    elif part.modality is Modality.IMAGE:
+        yield Chunk(), decode_image(part.path, guard, min_side)
+    else:
+        yield from decode_sound(part.path, limits, guard)

@@ -1,0 +1,231 @@
+"""CLAP checkpoints of transformers: texts and sounds in one acoustic space."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmsearch.config import InputLimits
+from mmsearch.encode.base import Model
+from mmsearch.encode.clap_processor import PreparedSound, Processor
+from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, first_file, hub_folder
+from mmsearch.encode.torch_ import (
+    CHARS_PER_TOKEN,
+    Lazy,
+    identity_sha256,
+    one_line,
+    pick_device,
+    unit_rows,
+    vocabulary_sha256,
+)
+from mmsearch.errors import ModelError
+from mmsearch.records import FloatArray, Modality, Sound, Space
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+EXTRACTOR = ("preprocessor_config.json", "processor_config.json")
+NEEDED = (("config.json",), WEIGHTS, EXTRACTOR, TOKENIZER)
+EXTRAS = (*TOKENIZER_EXTRAS, *EXTRACTOR)
+
+BROKEN = {
+    "larger_clap_music": "its text tower is broken (AudioCaps text-to-audio hit_at_1 is 0.1 %):"
+    " use clap:laion/clap-htsat-unfused"
+}
+"""Checkpoints that load without complaint and find nothing, and why."""
+
+TRAINED_TOKENS = 77
+"""LAION-CLAP was trained on captions of at most 77 tokens, though its context has 512."""
+
+VERSION_KEYS = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
+"""Keys of config.json that differ between copies of one checkpoint and change no vector."""
+
+
+class Checkpoint:
+    """One CLAP checkpoint: files, processor and network, each loaded once, on first use."""
+
+    def __init__(self, source: str, device: str | None) -> None:
+        self.source = source
+        self._device = device
+        self.folder = Lazy(self._find_folder)
+        self.processor = Lazy(self._load_processor)
+        self.network = Lazy(self._load_network)
+        self.space = Lazy(self._describe)
+
+    def _find_folder(self) -> Path:
+        folder = Path(self.source)
+        if not folder.is_absolute():
+            return hub_folder(self.source, NEEDED, EXTRAS)
+        for group in NEEDED:
+            if not first_file(folder, group):
+                raise ModelError(f"{folder} is no CLAP checkpoint: it has no {' or '.join(group)}")
+        return folder
+
+    def _load_processor(self) -> Processor:
+        return Processor(self.folder())
+
+    def _load_network(self) -> Any:
+        """Return the ClapModel in float32 and evaluation mode."""
+        import torch
+        from transformers import ClapModel
+
+        folder, device = self.folder(), pick_device(self._device)
+        try:
+            with _no_progress_bar():
+                # Without a dtype the checkpoint's is taken, which is half precision for some.
+                loaded: Any = ClapModel.from_pretrained(
+                    folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+                )
+        except Exception as error:  # transformers, torch and safetensors raise many kinds
+            raise ModelError(f"cannot load {folder}: {one_line(error)}") from error
+        network, report = loaded
+        absent = set(report["missing_keys"]) & {name for name, _ in network.named_parameters()}
+        if absent:  # transformers would go on with random ones
+            raise ModelError(f"the weights in {folder} lack {len(absent)}, first {min(absent)}")
+        return network.to(device)
+
+    def _describe(self) -> Space:
+        folder, processor = self.folder(), self.processor()
+        weights = first_file(folder, WEIGHTS)
+        assert weights is not None  # _find_folder has seen it
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        settings = {
+            "config": {key: value for key, value in config.items() if key not in VERSION_KEYS},
+            "extractor": processor.extractor_settings,
+            "context_length": processor.context_length,
+            "vocabulary": vocabulary_sha256(processor.vocabulary),
+        }
+        return Space(
+            name="acoustic",
+            dim=processor.dim,
+            normalized=True,
+            checkpoint=f"clap:{self.source}",
+            sha256=identity_sha256(weights, settings),
+        )
+
+
+class TextEncoder:
+    """Texts in the acoustic space."""
+
+    modality = Modality.TEXT
+    batch_size = 64
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    @property
+    def space(self) -> Space:
+        """The acoustic space."""
+        return self._checkpoint.space()
+
+    @property
+    def limits(self) -> InputLimits:
+        """Passages as long as the captions of the training data."""
+        tokens = min(TRAINED_TOKENS, self._checkpoint.processor().context_length)
+        return InputLimits(text_chars=CHARS_PER_TOKEN * tokens)
+
+    def fits(self, text: str) -> bool:
+        """Whether the tokenizer keeps the whole text."""
+        processor = self._checkpoint.processor()
+        return len(processor.ids(text, whole=True)) <= processor.context_length
+
+    def prepare(self, decoded: str) -> list[int]:
+        """Turn a text into its token numbers."""
+        return self._checkpoint.processor().ids(decoded)
+
+    def encode(self, prepared: Sequence[Sequence[int]]) -> FloatArray:
+        """Embed n texts: (n, dim) float32, L2-normalised rows."""
+        import torch
+
+        network = self._checkpoint.network()
+        longest = max(len(ids) for ids in prepared)
+        tokens = np.full((len(prepared), longest), self._checkpoint.processor().pad_id)
+        mask = np.zeros_like(tokens)
+        for row, ids in enumerate(prepared):
+            tokens[row, : len(ids)], mask[row, : len(ids)] = ids, 1
+        with torch.inference_mode():
+            features = network.get_text_features(
+                torch.from_numpy(tokens).to(network.device),
+                attention_mask=torch.from_numpy(mask).to(network.device),
+            )
+            return unit_rows(features.pooler_output)
+
+
+class AudioEncoder:
+    """Sounds in the acoustic space."""
+
+    modality = Modality.AUDIO
+    batch_size = 16
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    @property
+    def space(self) -> Space:
+        """The acoustic space."""
+        return self._checkpoint.space()
+
+    @property
+    def limits(self) -> InputLimits:
+        """The checkpoint's window (10 s for LAION's), and half of it as the hop."""
+        window_s = self._checkpoint.processor().window_s
+        return InputLimits(window_s=window_s, hop_s=window_s / 2)
+
+    def fits(self, text: str) -> bool:
+        """Say True: texts are not its business."""
+        return True
+
+    def prepare(self, decoded: Sound) -> PreparedSound:
+        """Resample a sound and take its log-mel spectrogram."""
+        return self._checkpoint.processor().mels(decoded)
+
+    def encode(self, prepared: Sequence[PreparedSound]) -> FloatArray:
+        """Embed n sounds: (n, dim) float32, L2-normalised rows."""
+        import torch
+
+        network = self._checkpoint.network()
+        mels = torch.from_numpy(np.stack([sound.mels for sound in prepared]))
+        is_longer = torch.from_numpy(np.stack([sound.is_longer for sound in prepared]))
+        with torch.inference_mode():
+            features = network.get_audio_features(
+                mels.to(network.device), is_longer=is_longer.to(network.device)
+            )
+            return unit_rows(features.pooler_output)
+
+
+def load(name: str, device: str | None) -> Model:
+    """Make the model of a CLAP checkpoint; its files are first read when they are needed.
+
+    Args:
+        name: A folder, or OWNER/NAME on the Hugging Face hub.
+        device: A torch device; ``None`` for the GPU if there is one, else the CPU.
+
+    Raises:
+        ModelError: The name is neither, or the checkpoint is known not to work.
+    """
+    folder = Path(name).expanduser().absolute()
+    if reason := BROKEN.get(folder.name.lower()):
+        raise ModelError(f"clap:{name} is refused: {reason}")
+    if name and folder.is_dir():
+        name = str(folder)
+    elif not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        raise ModelError(f"clap:{name}: give a folder, or OWNER/NAME on the Hugging Face hub")
+    checkpoint = Checkpoint(name, device)
+    return Model(f"clap:{name}", (TextEncoder(checkpoint), AudioEncoder(checkpoint)))
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing on stderr while it loads weights."""
+    from transformers.utils import logging
+
+    bars: Any = logging  # untyped functions
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()

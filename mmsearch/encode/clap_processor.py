@@ -1,0 +1,134 @@
+"""A CLAP checkpoint's own preprocessing of texts and sounds."""
+
+from dataclasses import dataclass
+from math import ceil, gcd
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.encode.torch_ import one_line
+from mmsearch.errors import ModelError, UsageError
+from mmsearch.records import FloatArray, Sound
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LARGEST_FILTER = 10_000_000
+"""Entries of a resampling filter: 80 MB, which torchaudio makes anew for each sound."""
+
+EXTRACTOR_SETTINGS = (
+    "feature_size",
+    "fft_window_size",
+    "frequency_max",
+    "frequency_min",
+    "hop_length",
+    "max_length_s",
+    "padding",
+    "sampling_rate",
+    "top_db",
+    "truncation",
+)
+"""What the feature extractor's output depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSound:
+    """The feature extractor's output for one sound.
+
+    Attributes:
+        mels: (channels, frames, mel bins) float32; four channels where the checkpoint fuses a
+            whole sound with crops of it, else one.
+        is_longer: (1,) bool, the extractor's flag for that fusion.
+    """
+
+    mels: FloatArray
+    is_longer: "NDArray[np.bool_]"
+
+
+class Processor:
+    """The checkpoint's feature extractor and tokenizer, usable from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import ClapConfig, ClapProcessor
+
+        try:
+            config: Any = ClapConfig.from_pretrained(folder, local_files_only=True)
+            processor: Any = ClapProcessor.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # transformers raises many kinds
+            raise ModelError(f"cannot use {folder}: {one_line(error)}") from error
+        self._extractor = processor.feature_extractor
+        self._tokenizer = processor.tokenizer
+        self._lock = Lock()  # https://github.com/huggingface/tokenizers/issues/537
+        self.dim = int(config.projection_dim)
+        self.pad_id = int(self._tokenizer.pad_token_id)
+        # As in RoBERTa, the first position is one past that of padding.
+        text = config.text_config
+        positions = int(text.max_position_embeddings) - int(text.pad_token_id) - 1
+        self.context_length = min(int(self._tokenizer.model_max_length), positions)
+
+    @property
+    def extractor_settings(self) -> dict[str, Any]:
+        """The feature extractor's settings."""
+        return {key: getattr(self._extractor, key) for key in EXTRACTOR_SETTINGS}
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The number of every token."""
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
+        return vocabulary
+
+    @property
+    def window_s(self) -> float:
+        """The longest sound that is seen whole, in seconds."""
+        return float(self._extractor.max_length_s)
+
+    def ids(self, text: str, whole: bool = False) -> list[int]:
+        """Return a text's token numbers, special ones included, cut to the context or whole."""
+        with self._lock:
+            encoded = self._tokenizer(
+                text,
+                truncation=not whole,
+                max_length=None if whole else self.context_length,
+                verbose=False,
+            )
+        ids: list[int] = encoded.input_ids
+        return ids
+
+    def mels(self, sound: Sound) -> PreparedSound:
+        """Resample a sound, pad it and take its log-mel spectrogram, as the checkpoint does.
+
+        Raises:
+            UsageError: The sound is longer than ``window_s``; the extractor would keep a random
+                stretch of it.
+        """
+        rate_hz = int(self._extractor.sampling_rate)
+        if len(sound.samples) > round(self.window_s * sound.sample_rate_hz):
+            seconds = len(sound.samples) / sound.sample_rate_hz
+            raise UsageError(f"a sound of {seconds:.3f} s: give at most {self.window_s:g} s")
+        # Resampling rounds up, and of a sample too many the extractor makes a random crop.
+        samples = resample(sound, rate_hz)[: self._extractor.nb_max_samples]
+        # One sound at a time: of a batch, a fusing extractor marks a random one as longer.
+        features = self._extractor(samples, sampling_rate=rate_hz, return_tensors="np")
+        return PreparedSound(features["input_features"][0], features["is_longer"][0])
+
+
+def resample(sound: Sound, rate_hz: int) -> FloatArray:
+    """Bring a sound to another sample rate: (ceil(n * rate_hz / its rate),) float32.
+
+    torchaudio's filter has an entry for each pair of phases of the two rates. The usual rates
+    have large common divisors, but 47,999 to 48,000 Hz would take 18 GB, so such sounds go through
+    the spectrum, padded to whole seconds, which have whole numbers of samples at both rates.
+    """
+    import torch
+    from torchaudio import functional
+
+    old_hz, common_hz = sound.sample_rate_hz, gcd(sound.sample_rate_hz, rate_hz)
+    if (old_hz // common_hz) * (rate_hz // common_hz) <= LARGEST_FILTER:
+        resampled = functional.resample(torch.from_numpy(sound.samples), old_hz, rate_hz)
+        return np.asarray(resampled.numpy(), np.float32)
+    seconds = ceil(len(sound.samples) / old_hz)
+    spectrum = np.fft.rfft(sound.samples, seconds * old_hz)[: seconds * rate_hz // 2 + 1]
+    samples = np.fft.irfft(spectrum, seconds * rate_hz) * (rate_hz / old_hz)
+    return samples[: ceil(len(sound.samples) * rate_hz / old_hz)].astype(np.float32)

@@ -1,0 +1,93 @@
+"""Checkpoint files of the Hugging Face hub: from the local cache, else downloaded once.
+
+The libraries ask the hub first and the cache afterwards, and without a network they retry for
+45 seconds; here the cache comes first, and one short question tells whether the hub answers.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmsearch.encode.torch_ import one_line
+from mmsearch.errors import ModelError
+
+TIMEOUT_S = 5.0
+
+TOKENIZER = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+"""Files that hold a vocabulary; a tokenizer needs one of them."""
+
+TOKENIZER_EXTRAS = (
+    *TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "config.json",
+)
+"""Files that a tokenizer reads where they exist."""
+
+
+def first_file(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the first of the names that is a file in the folder."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def hub_folder(repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[str] = ()) -> Path:
+    """Return the folder of the local cache that holds a repository's files.
+
+    Args:
+        repo_id: OWNER/NAME.
+        needed: Groups of file names; one file of each group is needed, the first is preferred.
+        extras: Files to download with them where they exist.
+
+    Raises:
+        ModelError: They are not in the cache and cannot be downloaded.
+    """
+    return _cached_folder(repo_id, needed) or _download(repo_id, needed, extras)
+
+
+def _cached_folder(repo_id: str, needed: Sequence[Sequence[str]]) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in needed[0]:
+        path = try_to_load_from_cache(repo_id, name)
+        if isinstance(path, str):
+            folder = Path(path).parent
+            return folder if all(first_file(folder, group) for group in needed) else None
+    return None
+
+
+def _download(repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[str]) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        siblings = HfApi().model_info(repo_id, timeout=TIMEOUT_S).siblings or []
+        wanted = _choose(repo_id, needed, {sibling.rfilename for sibling in siblings})
+        return Path(snapshot_download(repo_id, allow_patterns=[*wanted, *extras]))
+    except ModelError:
+        raise
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"the Hugging Face hub shows no model {repo_id}: check the name; if it is private or"
+            " gated, log in with 'hf auth login'"
+        ) from error
+    except Exception as error:  # the HTTP library's errors; which one it is varies with the version
+        raise ModelError(
+            f"{repo_id} is not in the local cache and cannot be downloaded ({one_line(error)}):"
+            " connect to the internet once, or copy its files to this machine and name the folder"
+        ) from error
+
+
+def _choose(repo_id: str, needed: Sequence[Sequence[str]], present: set[str]) -> list[str]:
+    wanted = [next((name for name in group if name in present), None) for group in needed]
+    missing = [group for group, name in zip(needed, wanted, strict=True) if name is None]
+    if missing:
+        raise ModelError(f"{repo_id} is not such a checkpoint: it has no {' or '.join(missing[0])}")
+    return [name for name in wanted if name is not None]

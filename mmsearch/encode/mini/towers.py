@@ -1,0 +1,92 @@
+"""The convolutional towers of mini, in torch: pixels or log-mels in, points of the space out."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+DIM = 256
+
+
+class Conv(nn.Sequential):
+    """Convolution, batch normalisation, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut (He et al. 2016, arXiv 1512.03385)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = Conv(inputs, outputs, stride)
+        self.second = Conv(outputs, outputs)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else Conv(inputs, outputs, stride, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) to (n, outputs, h / stride, w / stride)."""
+        y: Tensor = self.second(self.first(x)) + self.shortcut(x)
+        return y
+
+
+class Tower(nn.Module):
+    """A small residual network with averaging over what is left of height and width."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stem = Conv(channels, widths[0], stride=2)
+        blocks: list[nn.Module] = []
+        inputs = widths[0]
+        for width, depth in zip(widths, depths, strict=True):
+            for number in range(depth):
+                blocks.append(Residual(inputs, width, stride=2 if number == 0 else 1))
+                inputs = width
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(inputs, DIM)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Features before the head: (n, channels, h, w) to (n, widths[-1])."""
+        y: Tensor = self.blocks(self.stem(x))
+        return y.mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed a batch: (n, channels, h, w) to (n, 256), L2-normalised rows."""
+        return normalize(self.head(self.pool(x)).float(), dim=1)
+
+
+SIZES = {
+    "image": (3, (32, 64, 128, 288), (1, 2, 2, 2)),
+    "audio": (1, (24, 48, 96, 192), (1, 1, 2, 2)),
+}
+"""Input channels, widths and depths: 3.5 and 1.3 million parameters."""
+
+
+def build(modality: str) -> Tower:
+    """An untrained tower for 112 px pictures (``image``) or 64 log-mels (``audio``)."""
+    return Tower(*SIZES[modality]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def fold(tower: Tower) -> Tower:
+    """Fold each normalisation into its convolution, which makes inference faster."""
+    tower.eval()
+    for module in list(tower.modules()):
+        if isinstance(module, Conv):
+            module[0] = fuse_conv_bn_eval(module[0], module[1])
+            module[1] = nn.Identity()
+    return tower
+
+
+def image_input(pixels: Tensor) -> Tensor:
+    """(n, side, side, 3) uint8 to (n, 3, side, side) float32 within -1 to 1, channels last."""
+    return pixels.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1.0
+
+
+def audio_input(mels: Tensor) -> Tensor:
+    """(n, 64, frames) float16 to (n, 1, 64, frames) float32."""
+    return mels.to(torch.float32)[:, None].contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,256 @@
+"""OpenCLIP checkpoints: texts and pictures in one visual space."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL.Image import Image
+
+from mmsearch.config import InputLimits
+from mmsearch.encode.base import Model
+from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, hub_folder
+from mmsearch.encode.open_clip_recipe import LOCAL, Recipe, find_recipe
+from mmsearch.encode.torch_ import (
+    CHARS_PER_TOKEN,
+    Lazy,
+    identity_sha256,
+    one_line,
+    pick_device,
+    unit_rows,
+    vocabulary_sha256,
+)
+from mmsearch.errors import ModelError
+from mmsearch.records import FloatArray, Modality, Space
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Checkpoint:
+    """One open_clip checkpoint: recipe, tokenizer and network, each loaded once, on first use."""
+
+    def __init__(self, name: str, device: str | None) -> None:
+        self.name = name
+        self._device = device
+        self.recipe = Lazy(lambda: find_recipe(name))
+        self.tokenizer = Lazy(self._load_tokenizer)
+        self.network = Lazy(self._load_network)
+        self.space = Lazy(self._describe)
+
+    def _load_tokenizer(self) -> "Tokenizer":
+        return Tokenizer(self.name, self.recipe())
+
+    def _load_network(self) -> tuple[Any, Any]:
+        """Return open_clip's module in evaluation mode and its transform for pictures."""
+        import open_clip
+
+        recipe, device = self.recipe(), pick_device(self._device)
+        settings = _text_tower_settings(recipe)
+        try:
+            # From a file open_clip takes OpenAI's mean and standard deviation, whatever the tag
+            # says, so they are always passed on.
+            network, _, transform = open_clip.create_model_and_transforms(
+                recipe.architecture,
+                pretrained=None if recipe.is_local else str(recipe.weights),
+                device=device,
+                image_mean=tuple(recipe.preprocess["mean"]),
+                image_std=tuple(recipe.preprocess["std"]),
+                image_interpolation=recipe.preprocess["interpolation"],
+                image_resize_mode=recipe.preprocess["resize_mode"],
+                **settings,
+            )
+        except Exception as error:  # torch, safetensors and open_clip raise many kinds
+            raise ModelError(f"cannot load {recipe.weights}: {one_line(error)}") from error
+        return network.eval(), transform
+
+    def _describe(self) -> Space:
+        recipe, tokenizer = self.recipe(), self.tokenizer()
+        settings = recipe.settings() | {
+            "context_length": tokenizer.context_length,
+            "vocabulary": vocabulary_sha256(tokenizer.vocabulary),
+        }
+        return Space(
+            name="visual",
+            dim=recipe.model_cfg["embed_dim"],
+            normalized=True,
+            checkpoint=f"open_clip:{self.name}",
+            sha256=identity_sha256(recipe.weights, settings),
+        )
+
+
+class Tokenizer:
+    """The checkpoint's tokenizer, usable from several threads."""
+
+    def __init__(self, name: str, recipe: Recipe) -> None:
+        try:
+            self._tokenizer = _load_tokenizer(recipe)
+        except ModelError:
+            raise
+        except Exception as error:  # transformers raises many kinds
+            raise ModelError(
+                f"cannot load the tokenizer of open_clip:{name}: {one_line(error)}"
+            ) from error
+        self._hugging_face = getattr(self._tokenizer, "tokenizer", None)
+        self._lock = Lock()  # https://github.com/huggingface/tokenizers/issues/537
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a text that the network sees, special ones included."""
+        return int(self._tokenizer.context_length)
+
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """The number of every token."""
+        vocabulary: Mapping[str, int] = (
+            self._hugging_face.get_vocab() if self._hugging_face else self._tokenizer.encoder
+        )
+        return vocabulary
+
+    def ids(self, text: str) -> "NDArray[np.int64]":
+        """Return the (context_length,) token numbers, cut and padded as the checkpoint does."""
+        with self._lock:
+            ids: NDArray[np.int64] = self._tokenizer([text])[0].numpy()
+        return ids
+
+    def length(self, text: str) -> int:
+        """How many tokens the whole text has, special ones included."""
+        if self._hugging_face is None:
+            return len(self._tokenizer.encode(text)) + 2  # start and end of text
+        clips = self._tokenizer.tokenizer_mode == "clips"
+        with self._lock:
+            encoded = self._hugging_face(
+                self._tokenizer.clean_fn(text), add_special_tokens=not clips, verbose=False
+            )
+        return len(encoded.input_ids) + (3 if clips else 0)  # start, end, class
+
+
+class TextEncoder:
+    """Texts in the visual space."""
+
+    modality = Modality.TEXT
+    batch_size = 64
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    @property
+    def space(self) -> Space:
+        """The visual space."""
+        return self._checkpoint.space()
+
+    @property
+    def limits(self) -> InputLimits:
+        """Passages that usually fit the context."""
+        context = self._checkpoint.tokenizer().context_length
+        return InputLimits(text_chars=CHARS_PER_TOKEN * context)
+
+    def fits(self, text: str) -> bool:
+        """Whether the tokenizer keeps the whole text."""
+        tokenizer = self._checkpoint.tokenizer()
+        return tokenizer.length(text) <= tokenizer.context_length
+
+    def prepare(self, decoded: str) -> "NDArray[np.int64]":
+        """Turn a text into (context_length,) int64 token numbers."""
+        return self._checkpoint.tokenizer().ids(decoded)
+
+    def encode(self, prepared: Sequence["NDArray[np.int64]"]) -> FloatArray:
+        """Embed n texts: (n, dim) float32, L2-normalised rows."""
+        import torch
+
+        network, _ = self._checkpoint.network()
+        with torch.inference_mode():
+            tokens = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
+            return unit_rows(network.encode_text(tokens))
+
+
+class ImageEncoder:
+    """Pictures in the visual space."""
+
+    modality = Modality.IMAGE
+    batch_size = 32
+    limits = InputLimits()
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    @property
+    def space(self) -> Space:
+        """The visual space."""
+        return self._checkpoint.space()
+
+    def fits(self, text: str) -> bool:
+        """Say True: texts are not its business."""
+        return True
+
+    def prepare(self, decoded: Image) -> FloatArray:
+        """Apply the checkpoint's own transform to an RGB picture: (3, height, width) float32."""
+        _, transform = self._checkpoint.network()
+        pixels: FloatArray = transform(decoded).numpy()
+        return pixels
+
+    def encode(self, prepared: Sequence[FloatArray]) -> FloatArray:
+        """Embed n pictures: (n, dim) float32, L2-normalised rows."""
+        import torch
+
+        network, _ = self._checkpoint.network()
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
+            return unit_rows(network.encode_image(pixels))
+
+
+def load(name: str, device: str | None) -> Model:
+    """Make the model of an open_clip checkpoint; its files are first read when they are needed.
+
+    Args:
+        name: ``ARCH/TAG`` or ``local-dir:PATH``.
+        device: A torch device; ``None`` for the GPU if there is one, else the CPU.
+
+    Raises:
+        ModelError: The name is neither, or the folder does not exist.
+    """
+    if name.startswith(LOCAL):
+        folder = Path(name.removeprefix(LOCAL)).expanduser().absolute()
+        if not folder.is_dir():
+            raise ModelError(f"open_clip:{name}: there is no folder {folder}")
+        name = f"{LOCAL}{folder}"
+    elif not all(name.partition("/")):
+        raise ModelError(f"open_clip:{name}: give open_clip:ARCH/TAG or open_clip:{LOCAL}PATH")
+    checkpoint = Checkpoint(name, device)
+    return Model(f"open_clip:{name}", (TextEncoder(checkpoint), ImageEncoder(checkpoint)))
+
+
+def _load_tokenizer(recipe: Recipe) -> Any:
+    """Do as ``open_clip.get_tokenizer``, but look for a tokenizer of the hub in the cache first.
+
+    Given a hub id, transformers asks the hub each time, and without a network it needs 45 s to
+    give up; told to use the cache alone, it fails on repositories without a config.json, as
+    SigLIP's are. So it gets the folder.
+    """
+    import open_clip
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
+    text_cfg = recipe.text_cfg
+    repo_id = text_cfg.get("hf_tokenizer_name")
+    if recipe.is_local or not repo_id:
+        return open_clip.get_tokenizer(recipe.architecture)
+    return HFTokenizer(
+        str(hub_folder(repo_id, [TOKENIZER], TOKENIZER_EXTRAS)),
+        context_length=text_cfg.get("context_length", DEFAULT_CONTEXT_LENGTH),
+        tokenizer_mode=text_cfg.get("tokenizer_mode"),
+        **text_cfg.get("tokenizer_kwargs", {}),
+    )
+
+
+def _text_tower_settings(recipe: Recipe) -> dict[str, Any]:
+    """Point a text tower of transformers at its configuration in the cache.
+
+    Given a hub id, the tower would ask the hub again on every load.
+    """
+    repo_id = recipe.text_cfg.get("hf_model_name")
+    if not repo_id or Path(repo_id).is_dir():
+        return {}
+    folder = hub_folder(repo_id, [("config.json",)])
+    overrides = {"hf_model_name": str(folder), "hf_model_pretrained": False}
+    return {"text_cfg": recipe.text_cfg | overrides}

@@ -1,0 +1,133 @@
+"""What an OpenCLIP checkpoint's vectors depend on, found without loading its network."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mmsearch.encode.hub import hub_folder
+from mmsearch.encode.torch_ import one_line
+from mmsearch.errors import ModelError
+
+LOCAL = "local-dir:"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a checkpoint's vectors depend on, known before its network is loaded.
+
+    Attributes:
+        architecture: open_clip's name of it: ARCH, or ``local-dir:PATH``.
+        model_cfg: The architecture's ``embed_dim``, ``vision_cfg``, ``text_cfg``, ...
+        preprocess: ``mean``, ``std``, ``resize_mode``, ``interpolation``, ... for pictures.
+        weights: The weights file.
+    """
+
+    architecture: str
+    model_cfg: dict[str, Any]
+    preprocess: dict[str, Any]
+    weights: Path
+
+    @property
+    def text_cfg(self) -> dict[str, Any]:
+        """The architecture's settings for texts."""
+        text_cfg: dict[str, Any] = self.model_cfg["text_cfg"]
+        return text_cfg
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the checkpoint is a folder of the user's."""
+        return self.architecture.startswith(LOCAL)
+
+    def settings(self) -> dict[str, Any]:
+        """What the space's hash covers besides weights and vocabulary.
+
+        A built-in architecture goes by its name, so that a newer open_clip that only writes its
+        settings differently does not orphan an index.
+        """
+        return {
+            "architecture": self.model_cfg if self.is_local else self.architecture,
+            "image_size": self.model_cfg["vision_cfg"].get("image_size", 224),
+            "preprocess": self.preprocess,
+            "tokenizer_kwargs": self.text_cfg.get("tokenizer_kwargs", {}),
+            "tokenizer_mode": self.text_cfg.get("tokenizer_mode"),
+        }
+
+
+def find_recipe(name: str) -> Recipe:
+    """Find the recipe of a checkpoint, downloading its weights unless they are in the cache.
+
+    Args:
+        name: ``ARCH/TAG`` or ``local-dir:PATH``.
+
+    Raises:
+        ModelError: There is no such checkpoint, or it is incomplete or out of reach.
+    """
+    if name.startswith(LOCAL):
+        return _local_recipe(Path(name.removeprefix(LOCAL)))
+    architecture, _, tag = name.partition("/")
+    return _tagged_recipe(architecture, tag)
+
+
+def _local_recipe(folder: Path) -> Recipe:
+    from open_clip import factory
+
+    config = folder / "open_clip_config.json"
+    try:
+        settings = json.loads(config.read_text("utf-8"))
+        model_cfg, preprocess = settings["model_cfg"], settings.get("preprocess_cfg", {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"cannot use {config}: {one_line(error)}") from error
+    # The library's own choice, although private: the hash must be of the file that it loads.
+    weights = factory._find_checkpoint_in_dir(folder)
+    if weights is None:  # open_clip would go on with random weights
+        raise ModelError(f"{folder} holds no weights: add its open_clip_model.safetensors")
+    return Recipe(f"{LOCAL}{folder}", model_cfg, _preprocessing(preprocess), Path(weights))
+
+
+def _tagged_recipe(architecture: str, tag: str) -> Recipe:
+    import open_clip
+
+    pretrained = open_clip.get_pretrained_cfg(architecture, tag)
+    if not pretrained:
+        names = ["/".join(pair) for pair in open_clip.list_pretrained()]
+        nearest = get_close_matches(f"{architecture}/{tag}", names, n=3, cutoff=0.3)
+        raise ModelError(
+            f"open_clip has no {architecture}/{tag}; the nearest of its {len(names)} are"
+            f" {', '.join(nearest)}"
+        )
+    model_cfg = open_clip.get_model_config(architecture)
+    if pretrained.get("quick_gelu") and not model_cfg.get("quick_gelu"):
+        raise ModelError(
+            f"open_clip:{architecture}/{tag} was trained with another activation (QuickGELU):"
+            f" use open_clip:{architecture}-quickgelu/{tag}"
+        )
+    weights = _hub_weights(pretrained["hf_hub"])
+    return Recipe(architecture, model_cfg, _preprocessing(pretrained), weights)
+
+
+def _hub_weights(location: str) -> Path:
+    """Return the file of an open_clip ``OWNER/NAME/FILE`` (no FILE: the default), safe one first.
+
+    The order is that of ``open_clip.pretrained.download_pretrained_from_hf``.
+    """
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    repo_id, _, file = location.rpartition("/")
+    file = file or HF_WEIGHTS_NAME
+    safe = HF_SAFE_WEIGHTS_NAME if file == HF_WEIGHTS_NAME else f"{Path(file).stem}.safetensors"
+    folder = hub_folder(repo_id, [(safe, file)])
+    return next(folder / name for name in (safe, file) if (folder / name).is_file())
+
+
+def _preprocessing(overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete a checkpoint's preprocessing with open_clip's defaults.
+
+    The size is left out: open_clip takes the network's.
+    """
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    merged: dict[str, Any] = merge_preprocess_dict(PreprocessCfg(), overlay)
+    return {key: value for key, value in merged.items() if key != "size"}

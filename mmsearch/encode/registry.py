@@ -1,0 +1,61 @@
+"""Models by name, as ``--model`` takes them and as an index stores them."""
+
+import re
+from itertools import chain
+
+from mmsearch.encode import clap, open_clip_
+from mmsearch.encode.base import Model
+from mmsearch.errors import ModelError
+
+NAMES = (
+    "mini",
+    "open_clip:ARCH/TAG",
+    "open_clip:local-dir:PATH",
+    "clap:OWNER/NAME",
+    "clap:PATH",
+)
+"""The forms of a model's name; two of them joined with ``+`` are a pair."""
+
+_PLUS = re.compile(r"\+(?=mini\b|open_clip:|clap:)")
+"""The plus signs that join names; others belong to a path."""
+
+
+def load_model(name: str, device: str | None = None) -> Model:
+    """Return the model of a name; weights are loaded when they are first needed.
+
+    A pair embeds a text in both of its spaces: ``open_clip:ViT-B-32/laion2b_s34b_b79k`` finds
+    pictures and ``clap:laion/clap-htsat-unfused`` sounds.
+
+    Args:
+        name: ``mini``, ``open_clip:ARCH/TAG``, ``open_clip:local-dir:PATH``, ``clap:OWNER/NAME``,
+            ``clap:PATH``, or several of them joined with ``+``.
+        device: A torch device such as ``cpu`` or ``cuda:1``; ``None`` for the GPU if there is
+            one, else the CPU.
+
+    Returns:
+        The model, under a name that loads it from any working directory.
+
+    Raises:
+        ModelError: The name is unknown, or two of its parts would share a space.
+    """
+    names = _PLUS.split(name)
+    kinds = [part.partition(":")[0] for part in names]
+    if len(set(kinds)) < len(kinds):
+        raise ModelError(f"model {name!r} has two parts of one kind, which would share a space")
+    parts = [_load_part(kind, part, device) for kind, part in zip(kinds, names, strict=True)]
+    encoders = chain.from_iterable(part.encoders for part in parts)
+    return Model("+".join(part.name for part in parts), tuple(encoders))
+
+
+def _load_part(kind: str, name: str, device: str | None) -> Model:
+    if name == "mini":
+        from mmsearch.encode import mini
+
+        return mini.load()
+    if kind == "open_clip":
+        return open_clip_.load(name.removeprefix("open_clip:"), device)
+    if kind == "clap":
+        return clap.load(name.removeprefix("clap:"), device)
+    raise ModelError(
+        f"there is no model {name!r}; there are {', '.join(NAMES)}, and pairs joined with '+'"
+    )

@@ -1,0 +1,89 @@
+"""What the torch adapters share: a thread-safe lazy value, the device, unit rows, the hash."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from mmsearch.errors import UsageError
+from mmsearch.records import FloatArray
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+CHARS_PER_TOKEN = 4
+"""English averages four characters a token; where a text has fewer, ``fits`` says so."""
+
+
+class Lazy(Generic[T]):
+    """A value made on first use, once, whichever thread comes first; a failure is not kept.
+
+    ``functools.cached_property`` takes no lock since Python 3.12, so two threads would load the
+    same weights twice.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: tuple[T] | None = None
+        self._lock = Lock()
+
+    def __call__(self) -> T:
+        """Return the value, making it if need be."""
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = (self._make(),)
+        return self._made[0]
+
+
+def pick_device(name: str | None) -> "torch.device":
+    """Return the named torch device; without a name the first CUDA GPU, else the CPU.
+
+    Raises:
+        UsageError: torch knows no such device, or it is not in this machine.
+    """
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"device {name!r} cannot be used: {one_line(error)}") from error
+    return device
+
+
+def unit_rows(features: "torch.Tensor") -> FloatArray:
+    """Normalise (n, dim) features to unit length and bring them to the CPU as float32."""
+    import torch
+
+    rows: FloatArray = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    return rows
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of a library says, in one line of at most 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def identity_sha256(weights: Path, settings: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of a weights file and of all else that decides the vectors, as canonical JSON."""
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def vocabulary_sha256(vocabulary: Mapping[str, int]) -> str:
+    """Hex SHA-256 of a tokenizer's entries, which unlike its files no library version rewrites."""
+    return _lines_sha256(f"{number} {token!r}" for token, number in vocabulary.items())
+
+
+def _lines_sha256(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -1,0 +1,172 @@
+"""`Index.add`: the main flow of indexing."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from mmsearch.encode import Model
+from mmsearch.engine.inputs import is_below
+from mmsearch.engine.jobs import Job, Prepared
+from mmsearch.engine.pipeline import Batcher, Found, Message, Pipeline
+from mmsearch.engine.report import Report
+from mmsearch.engine.triage import Outcome, Triage, Verdict
+from mmsearch.store.maintain import settle
+from mmsearch.store.metadata import StoredFailure
+from mmsearch.store.reader import Reader
+from mmsearch.store.writer import Batch, Writer
+
+COMMIT_ITEMS = 1000
+COMMIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an `add` has come.
+
+    Attributes:
+        seen: Items judged so far.
+        indexed: Of these, items encoded and stored or about to be.
+        failed: Of these, items with a failure.
+    """
+
+    seen: int
+    indexed: int
+    failed: int
+
+
+class Adder:
+    """One run of `add`: takes messages from the pipeline, encodes, commits, reports."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        model: Model,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._model = model
+        self._progress = progress
+        self._triage = Triage(reader)
+        self._batcher = Batcher(model, self._finish)
+        self._batch = Batch()
+        self._committed_s = time.monotonic()
+        self.report = Report()
+        self._seen = 0
+
+    def run(self, found: Iterable[Found], roots: Sequence[str], prune: bool) -> Report:
+        """Index everything that is found.
+
+        Ctrl-C ends the run: what is finished is committed, and the report says so.
+
+        Args:
+            found: Items, failures and ignored files.
+            roots: Files, folders and manifests that ``found`` covers completely.
+            prune: Whether to remove items below the roots whose source has vanished.
+        """
+        started = time.monotonic()
+        try:
+            with Pipeline(found, self._triage, self._model).running() as messages:
+                for message in messages:
+                    self._take(message)
+                    if self._is_due():
+                        self._commit()
+            self._commit()
+            self._note_vanished(roots, prune)
+            settle(self._writer)
+        except KeyboardInterrupt:
+            self.report.interrupted = True
+            self._commit()
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Prepared):
+            self._batcher.add(message)
+        elif isinstance(message, Job):
+            self._batcher.close(message)
+        elif isinstance(message, Verdict):
+            self._note(message)
+
+    def _note(self, verdict: Verdict) -> None:
+        match verdict.outcome:
+            case Outcome.IGNORED:
+                self.report.ignored[verdict.suffix] += 1
+                return
+            case Outcome.DUPLICATE:
+                return
+            case Outcome.FAILED if verdict.failure:
+                self.report.failures.append(verdict.failure)
+            case Outcome.TOUCHED if verdict.stored:
+                self._batch.touched.append(verdict.stored)
+                self.report.unchanged += 1
+            case Outcome.UNCHANGED:
+                self.report.unchanged += 1
+        self._tell()
+
+    def _finish(self, job: Job) -> None:
+        """Take an item that has all its vectors into the next commit."""
+        self.report.failures.extend(job.failures)
+        if job.vectors:
+            self._batch.entries.append(job.entry())
+            self._count(job)
+        else:
+            self._remember_failure(job)
+        self._tell()
+
+    def _count(self, job: Job) -> None:
+        self.report.reused += job.reused
+        if job.moved:
+            self.report.moved += 1
+        elif job.previous is not None:
+            self.report.updated += 1
+        else:
+            self.report.added += 1
+
+    def _remember_failure(self, job: Job) -> None:
+        """Keep the reason, and drop the version in the index: its contents are gone."""
+        failure = job.failures[0]
+        stored = StoredFailure(failure, job.fingerprint)
+        self._batch.failures.append((job.item.key, stored))
+        if job.previous is not None:
+            self._batch.removed.append(job.previous)
+
+    def _tell(self) -> None:
+        self._seen += 1
+        if self._progress:
+            self._progress(Progress(self._seen, self.report.indexed, len(self.report.failures)))
+
+    def _is_due(self) -> bool:
+        waited = time.monotonic() - self._committed_s > COMMIT_S
+        if waited:
+            self._batcher.flush()
+        return waited or len(self._batch.entries) >= COMMIT_ITEMS
+
+    def _commit(self) -> None:
+        self._batcher.flush()
+        if self._batch:
+            self._writer.commit(self._batch)
+        for entry in self._batch.entries:
+            self._triage.committed(entry.item.key)
+        self._batch = Batch()
+        self._committed_s = time.monotonic()
+
+    def _note_vanished(self, roots: Sequence[str], prune: bool) -> None:
+        """Find the items below the roots whose source was not met in this run."""
+        for item_id, source in self._unseen():
+            if is_below(source, roots):
+                if prune:
+                    self._batch.removed.append(item_id)
+                    self.report.removed += 1
+                else:
+                    self.report.vanished.append(source)
+        self._commit()
+
+    def _unseen(self) -> Iterator[tuple[int, str]]:
+        with self._reader.view() as view:
+            for _, item_id in view.snapshot.keys():
+                if item_id < self._triage.first_new_id and not self._triage.seen[item_id]:
+                    stored = view.snapshot.item(item_id)
+                    if stored:
+                        yield item_id, stored.item.source

@@ -1,0 +1,310 @@
+"""The index as its users see it."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mmsearch.encode import Model, load_model
+from mmsearch.engine.add import Adder, Progress
+from mmsearch.engine.info import IndexInfo, describe
+from mmsearch.engine.inputs import (
+    PathLike,
+    absolute,
+    find_sources,
+    is_below,
+    listed,
+    modalities,
+)
+from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_texts
+from mmsearch.engine.report import Report
+from mmsearch.engine.searching import Request, resolve_targets, run_search
+from mmsearch.engine.versions import library_versions
+from mmsearch.errors import IndexNotFoundError, ModelError, UsageError
+from mmsearch.records import FloatArray, Hit, Item, Modality, item_key
+from mmsearch.store.ann import check_recipe
+from mmsearch.store.maintain import compact
+from mmsearch.store.manifest import Manifest
+from mmsearch.store.reader import Reader
+from mmsearch.store.verify import Damage, repair_index, verify_index
+from mmsearch.store.writer import Batch, Writer
+
+DEFAULT_MODEL = "mini"
+
+
+class Index:
+    """A folder of vectors and metadata that can be added to and searched; a context manager.
+
+    Searching is thread-safe and sees every commit as soon as it is made, also by other processes.
+    """
+
+    def __init__(self, path: PathLike, model: Model | None = None) -> None:
+        """Open an index; see :func:`open_index`."""
+        self.path = Path(path)
+        self._reader = Reader(self.path)
+        self._given_model = model
+
+    @cached_property
+    def model(self) -> Model:
+        """The model that the index was made with.
+
+        Raises:
+            ModelError: It cannot be loaded, or its weights or preprocessing have changed.
+        """
+        with self._reader.view() as view:
+            manifest = view.manifest
+        model = self._given_model or load_model(manifest.model)
+        if model.spaces != manifest.spaces:
+            raise ModelError(
+                f"{self.path}: made with {_named(manifest)}, which is not the {model.name!r} "
+                "that is installed; index again into a new folder"
+            )
+        return model
+
+    def add(
+        self,
+        sources: PathLike | Iterable[PathLike] | Iterable[Item],
+        *,
+        text_columns: Sequence[str] = (),
+        prune: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Report:
+        """Index files, folders, manifests or items; what is up to date is skipped.
+
+        Commits every 1,000 items or 10 s. Ctrl-C commits what is finished and returns.
+
+        Args:
+            sources: A path, paths, or items.
+            text_columns: Columns of manifests that become text parts.
+            prune: Remove items below the given paths whose source has vanished.
+            progress: Called after each item.
+
+        Raises:
+            UsageError: A path does not exist.
+            IndexLockedError: Another process is writing to the index.
+            ModelError: The model is not the one the index was made with.
+        """
+        found, roots = find_sources(sources, text_columns)
+        with _writing(self.path) as writer:
+            adder = Adder(self._reader, writer, self.model, progress)
+            return adder.run(found, roots, prune)
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: ImageLike | None = None,
+        audio: SoundLike | None = None,
+        target: Modality | str | Sequence[Modality | str] | None = None,
+        k: int = 10,
+        where: str | None = None,
+    ) -> list[Hit]:
+        """Find the items that fit a query best.
+
+        Args:
+            text: Words.
+            image: A picture: a path, or an RGB picture of Pillow's.
+            audio: A sound: a path, or samples.
+            target: Modalities of the parts to be found; all by default.
+            k: How many items.
+            where: Expression over columns that items must satisfy (docs/where.md).
+
+        Returns:
+            Up to k hits, best first; fewer only where there are no more.
+
+        Raises:
+            UsageError: An empty query, a modality that nothing was indexed for, a bad ``where``.
+            DecodeError: A query file cannot be decoded.
+            DamagedIndexError: What was read is not what was written.
+        """
+        query = Query(text, image, audio)
+        return self._search(embed(query, self.model), text, modalities(target), k, where)
+
+    def search_many(
+        self,
+        texts: Sequence[str],
+        *,
+        target: Modality | str | Sequence[Modality | str] | None = None,
+        k: int = 10,
+        where: str | None = None,
+    ) -> list[list[Hit]]:
+        """Search for each of many texts, encoded together and searched on all cores.
+
+        Returns:
+            For each text what :meth:`search` returns.
+        """
+        queries = [Query(text).text or "" for text in texts]
+        targets = modalities(target)
+        vectors = embed_texts(queries, self.model)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(
+                pool.map(
+                    lambda pair: self._search(pair[0], pair[1], targets, k, where),
+                    zip(vectors, queries, strict=True),
+                )
+            )
+
+    def _search(
+        self,
+        vectors: dict[str, FloatArray],
+        words: str | None,
+        targets: Sequence[Modality] | None,
+        k: int,
+        where: str | None,
+    ) -> list[Hit]:
+        if k < 1:
+            raise UsageError(f"k is {k}; ask for at least one hit")
+        with self._reader.view() as view:
+            request = Request(vectors, words, resolve_targets(view, targets), k, where)
+            return run_search(view, self._reader.catalog, request)
+
+    def get(self, source: PathLike, row: str | None = None) -> Item | None:
+        """Return the item of a file, or of a manifest's row; None if it is not in the index."""
+        with self._reader.view() as view:
+            item_id = view.snapshot.item_id(item_key(absolute(source), row))
+            stored = view.snapshot.item(item_id) if item_id is not None else None
+            return stored.item if stored else None
+
+    def remove(self, sources: PathLike | Iterable[PathLike]) -> int:
+        """Remove files, all below folders, or all rows of manifests; returns how many items.
+
+        The files themselves are left alone. Sources need not exist any more.
+        """
+        roots = [absolute(path) for path in listed(sources)]
+        with _writing(self.path) as writer:
+            with self._reader.view() as view:
+                ids = [s.id for s in view.snapshot.items() if is_below(s.item.source, roots)]
+            if ids:
+                writer.commit(Batch(removed=ids))
+            return len(ids)
+
+    def info(self) -> IndexInfo:
+        """Describe what the index holds and how it is searched."""
+        with self._reader.view() as view:
+            return describe(view)
+
+    def compact(self) -> None:
+        """Merge segments and drop the vectors of removed items; readers go on meanwhile."""
+        with _writing(self.path) as writer:
+            compact(writer)
+
+    def verify(self) -> list[Damage]:
+        """Check every file and record; see :func:`verify`."""
+        return verify(self.path)
+
+    def repair(self) -> list[str]:
+        """Rebuild what can be rebuilt; see :func:`repair`."""
+        self._reader.close()
+        try:
+            return repair(self.path)
+        finally:
+            self._reader = Reader(self.path)
+
+    def close(self) -> None:
+        """Release the files."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def create(
+    path: PathLike, *, model: str | Model = DEFAULT_MODEL, recipe: str | None = None
+) -> Index:
+    """Make a new, empty index.
+
+    Args:
+        path: A folder that does not hold an index yet; it is made.
+        model: A model's name, or a model of your own encoders.
+        recipe: FAISS factory string for all fields; chosen by size by default.
+
+    Raises:
+        UsageError: There is an index already, or the recipe does not fit the model.
+        ModelError: The model cannot be loaded.
+    """
+    folder = Path(path)
+    if (folder / "data.mdb").exists() and _is_index(folder):
+        raise UsageError(f"{folder}: there is an index here already; open it")
+    loaded = load_model(model) if isinstance(model, str) else model
+    if recipe:
+        for space in loaded.spaces:
+            check_recipe(recipe, space.dim)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(loaded.name, loaded.spaces, recipe, versions=library_versions())
+    Writer(folder, initial=manifest).close()
+    return open_index(folder, model=loaded)
+
+
+def open_index(path: PathLike, *, model: Model | None = None) -> Index:
+    """Open an index.
+
+    Args:
+        path: Its folder.
+        model: The model, where its name does not load it.
+
+    Raises:
+        IndexNotFoundError: There is none.
+        IndexFormatError: A newer version of mmsearch wrote it.
+        DamagedIndexError: It is damaged.
+    """
+    index = Index(path, model)
+    try:
+        index.info()
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def verify(path: PathLike) -> list[Damage]:
+    """Check every file and record of an index; returns what is damaged.
+
+    Raises:
+        IndexLockedError: A process is writing to it.
+    """
+    return verify_index(Path(path))
+
+
+def repair(path: PathLike) -> list[str]:
+    """Rebuild what can be rebuilt of a damaged index; returns what was done, a line each.
+
+    Items that cannot be restored are dropped and named; adding their sources again restores them.
+
+    Raises:
+        IndexLockedError: A process is writing to it.
+        DamagedIndexError: Nothing can be rebuilt.
+    """
+    return repair_index(Path(path))
+
+
+def _is_index(folder: Path) -> bool:
+    try:
+        open_index(folder).close()
+    except IndexNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[Writer]:
+    writer = Writer(folder)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def _named(manifest: Manifest) -> str:
+    return ", ".join(f"{s.name} ({s.checkpoint}, {s.sha256[:12]})" for s in manifest.spaces)

@@ -1,0 +1,90 @@
+"""What `mmsearch info` tells of an index."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmsearch.records import FieldName, Space
+from mmsearch.store.reader import View
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSummary:
+    """One field.
+
+    Attributes:
+        name: Its space and modality.
+        dim: Number of dimensions.
+        vectors: Vectors of live items.
+        dead: Vectors of removed items, until the next compaction.
+        segments: Number of segments.
+        recipe: ``exact``, or the FAISS factory string.
+        size_bytes: What its files take on disk.
+    """
+
+    name: FieldName
+    dim: int
+    vectors: int
+    dead: int
+    segments: int
+    recipe: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """An index in figures.
+
+    Attributes:
+        path: Its folder.
+        model: The name of its model.
+        spaces: The model's spaces.
+        items: Live items.
+        failures: Items that could not be indexed and have not changed since.
+        commit: How many commits made it.
+        fields: Its fields.
+        size_bytes: All files together, holes not counted.
+        versions: Library versions at creation.
+    """
+
+    path: Path
+    model: str
+    spaces: tuple[Space, ...]
+    items: int
+    failures: int
+    commit: int
+    fields: tuple[FieldSummary, ...]
+    size_bytes: int
+    versions: dict[str, str]
+
+
+def describe(view: View) -> IndexInfo:
+    """Return the figures of one commit."""
+    manifest = view.manifest
+    return IndexInfo(
+        path=view.folder,
+        model=manifest.model,
+        spaces=manifest.spaces,
+        items=manifest.items,
+        failures=sum(1 for _ in view.snapshot.failures()),
+        commit=manifest.commit,
+        fields=tuple(_summary(view, name) for name in sorted(view.state.fields)),
+        size_bytes=sum(512 * path.stat().st_blocks for path in view.folder.iterdir()),
+        versions=manifest.versions,
+    )
+
+
+def _summary(view: View, name: FieldName) -> FieldSummary:
+    info = view.state.fields[name].info
+    live = int(np.count_nonzero(view.state.alive(name)))
+    files = [f for s in info.segments for f in (s.vectors, s.codes)] + [info.codebook]
+    return FieldSummary(
+        name=name,
+        dim=info.dim,
+        vectors=live,
+        dead=info.rows - live,
+        segments=len(info.segments),
+        recipe=info.recipe,
+        size_bytes=sum(file.size_bytes for file in files if file),
+    )

@@ -1,0 +1,73 @@
+"""From what callers pass to what the engine works with."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TypeAlias
+
+from mmsearch.errors import UsageError
+from mmsearch.records import Item, Modality
+from mmsearch.sources import Found, find_items
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+
+def find_sources(
+    sources: PathLike | Iterable[PathLike] | Iterable[Item], text_columns: Sequence[str]
+) -> tuple[Iterator[Found], list[str]]:
+    """Return the items to index, and the paths that they cover completely (none for items)."""
+    if isinstance(sources, str | os.PathLike):
+        sources = [sources]
+    iterator = iter(sources)
+    first = next(iterator, None)
+    if isinstance(first, Item):
+        return _items(chain([first], iterator)), []
+    paths = [] if first is None else [*map(absolute, [first, *_paths(iterator)])]
+    return find_items(paths, text_columns=text_columns), paths
+
+
+def _items(items: Iterable[object]) -> Iterator[Item]:
+    for item in items:
+        if not isinstance(item, Item):
+            raise UsageError(f"{item!r}: items and paths do not mix in one call")
+        yield item
+
+
+def _paths(values: Iterable[object]) -> Iterator[PathLike]:
+    for value in values:
+        if not isinstance(value, str | os.PathLike):
+            raise UsageError(f"{value!r}: neither a path nor an item")
+        yield value
+
+
+def listed(sources: PathLike | Iterable[PathLike]) -> list[PathLike]:
+    """Return one or several paths as a list."""
+    return [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+
+
+def absolute(path: PathLike) -> str:
+    """Return a path as items name their source."""
+    return os.path.abspath(os.path.expanduser(os.fsdecode(path)))
+
+
+def is_below(source: str, roots: Iterable[str]) -> bool:
+    """Whether a source is one of the roots, or lies in one."""
+    return any(source == root or source.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
+
+
+def modalities(
+    target: Modality | str | Sequence[Modality | str] | None,
+) -> Sequence[Modality] | None:
+    """Return the modalities that a caller names.
+
+    Raises:
+        UsageError: There is no such modality.
+    """
+    if target is None:
+        return None
+    names = [target] if isinstance(target, str) else list(target)
+    try:
+        return [Modality(name) for name in names]
+    except ValueError:
+        known = ", ".join(Modality)
+        raise UsageError(f"target {names}: a modality is one of {known}") from None

@@ -1,0 +1,135 @@
+"""One item on its way from its source to a commit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mmsearch.config import InputLimits
+from mmsearch.decode import decode_part
+from mmsearch.encode import Encoder, Model
+from mmsearch.errors import DecodeError
+from mmsearch.records import Chunk, Failure, FieldName, FloatArray, Item, Modality, Part
+from mmsearch.store.metadata import MAX_CHUNKS
+from mmsearch.store.writer import Entry
+
+
+@dataclass(slots=True)
+class Job:
+    """An item being decoded and encoded.
+
+    Attributes:
+        item: The item.
+        fingerprint: See :func:`mmsearch.engine.fingerprint.fingerprint`.
+        contents: See :func:`mmsearch.engine.fingerprint.contents`; set by a worker.
+        previous: The id of the version in the index.
+        moved: Whether an item that vanished had the same contents.
+        reused: Whether the vectors are another item's.
+        replaces: Ids of the items that this one takes the place of.
+        chunks: For each part the stretches that were decoded.
+        passages: Texts of the chunks of text files, by chunk ordinal.
+        vectors: For each field one (dim,) float16 row a chunk, in order; None until encoded.
+        failures: What went wrong in single parts.
+        missing: How many vectors are still to come.
+        decoded: Whether all chunks have been decoded.
+    """
+
+    item: Item
+    fingerprint: str
+    previous: int | None
+    contents: str = ""
+    moved: bool = False
+    reused: bool = False
+    replaces: list[int] = field(default_factory=list)
+    chunks: list[tuple[Chunk, ...]] = field(default_factory=list)
+    passages: dict[int, str] = field(default_factory=dict)
+    vectors: dict[FieldName, list[Any]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    missing: int = 0
+    decoded: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is to be waited for."""
+        return self.decoded and self.missing == 0
+
+    def fill(self, name: FieldName, row: int, vector: FloatArray) -> None:
+        """Set one vector."""
+        self.vectors[name][row] = vector.astype(np.float16)
+        self.missing -= 1
+
+    def fail(self, reason: str) -> None:
+        """Note what went wrong."""
+        self.failures.append(Failure(self.item.source, reason, self.item.row))
+
+    def entry(self) -> Entry:
+        """Return what is stored."""
+        return Entry(
+            item=self.item,
+            chunks=tuple(self.chunks),
+            vectors={name: np.stack(rows) for name, rows in self.vectors.items() if rows},
+            passages=self.passages,
+            fingerprint=self.fingerprint,
+            contents=self.contents,
+            replaces=tuple(self.replaces),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One chunk, ready for an encoder: ``row`` of the job's vectors in ``name`` waits for it."""
+
+    job: Job
+    name: FieldName
+    row: int
+    value: Any
+
+
+def prepare(job: Job, model: Model) -> Iterator[Prepared]:
+    """Decode the parts of an item and preprocess their chunks.
+
+    A part that fails is noted in the job; the others go on.
+    """
+    for part in job.item.parts:
+        chunks: list[Chunk] = []
+        try:
+            yield from _prepare_part(job, part, model, chunks)
+        except DecodeError as error:
+            job.fail(str(error))  # what was decoded before the damage is kept
+        job.chunks.append(tuple(chunks))
+    if not job.vectors and not job.failures:
+        job.fail("nothing in it can be embedded by this model")
+
+
+def _prepare_part(job: Job, part: Part, model: Model, chunks: list[Chunk]) -> Iterator[Prepared]:
+    encoders = [(name, model.encoder(name)) for name in model.fields(part.modality)]
+    if not encoders:
+        return
+    start = sum(map(len, job.chunks))
+    for chunk, decoded in decode_part(part, limits(encoders), fits(encoders)):
+        if start + len(chunks) >= MAX_CHUNKS - 1:
+            raise DecodeError(f"{part.path}: more than {MAX_CHUNKS - 2} chunks; split it")
+        if part.modality is Modality.TEXT and part.path:
+            job.passages[start + len(chunks)] = str(decoded)
+        for name, encoder in encoders:
+            rows = job.vectors.setdefault(name, [])
+            rows.append(None)
+            job.missing += 1
+            yield Prepared(job, name, len(rows) - 1, encoder.prepare(decoded))
+        chunks.append(chunk)
+
+
+def limits(encoders: list[tuple[FieldName, Encoder]]) -> InputLimits:
+    """Return the limits that suit all encoders of a modality."""
+    all_limits = [encoder.limits for _, encoder in encoders]
+    return InputLimits(
+        text_chars=min(limit.text_chars for limit in all_limits),
+        window_s=min(limit.window_s for limit in all_limits),
+        hop_s=min(limit.hop_s for limit in all_limits),
+    )
+
+
+def fits(encoders: list[tuple[FieldName, Encoder]]) -> Any:
+    """Return a predicate: do all encoders embed a text whole?"""
+    return lambda text: all(encoder.fits(text) for _, encoder in encoders)

@@ -1,0 +1,148 @@
+"""Indexing: sources -> decode -> encode -> store, with bounded queues between the stages.
+
+One thread finds items, several decode and preprocess them, and the caller's thread encodes and
+commits. Memory is bounded by the queue and by the items that are under way, however many there are.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from mmsearch.encode import Model
+from mmsearch.engine.jobs import Job, Prepared, prepare
+from mmsearch.engine.triage import Triage, Verdict
+from mmsearch.records import Failure, Item
+from mmsearch.sources import Ignored
+
+WORKERS = os.cpu_count() or 1
+QUEUED_CHUNKS = 256
+"""At 336 pixels a picture this is 350 MB of float32, at the embedded model's size 13 MB."""
+_POLL_S = 0.2
+
+Message: TypeAlias = Prepared | Job | Verdict | BaseException
+Found: TypeAlias = Item | Failure | Ignored
+
+
+class Pipeline:
+    """The stages before the encoder; iterate over it for their messages.
+
+    Yields:
+        :class:`Prepared` chunks; a :class:`Job` once all its chunks have been yielded; a
+        :class:`Verdict` on whatever needs no encoding.
+    """
+
+    def __init__(self, found: Iterable[Found], triage: Triage, model: Model) -> None:
+        self._found = found
+        self._triage = triage
+        self._model = model
+        self._messages: queue.Queue[Message | None] = queue.Queue(QUEUED_CHUNKS)
+        self._under_way = threading.Semaphore(2 * WORKERS)
+        self._stopped = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator[Iterator[Message]]:
+        """Run the stages; they are stopped and waited for on exit, however that comes."""
+        feeder = threading.Thread(target=self._feed, name="mmsearch-sources", daemon=True)
+        feeder.start()
+        try:
+            yield self._receive()
+        finally:
+            self._stopped.set()
+            feeder.join()
+
+    def _receive(self) -> Iterator[Message]:
+        while (message := self._messages.get()) is not None:
+            if isinstance(message, BaseException):
+                raise message
+            yield message
+
+    def _feed(self) -> None:
+        """Find items and hand them to the workers; ends the stream of messages."""
+        try:
+            with ThreadPoolExecutor(WORKERS, thread_name_prefix="mmsearch-decode") as pool:
+                for found in self._found:
+                    if not self._route(found, pool):
+                        return
+        except BaseException as error:  # a message like any other: raised where it is read
+            self._put(error)
+        finally:
+            self._put(None)
+
+    def _route(self, found: Found, pool: ThreadPoolExecutor) -> bool:
+        verdict = self._triage.judge(found)
+        if not isinstance(verdict, Job):
+            return self._put(verdict)
+        while not self._under_way.acquire(timeout=_POLL_S):
+            if self._stopped.is_set():
+                return False
+        pool.submit(self._work, verdict)
+        return not self._stopped.is_set()
+
+    def _work(self, job: Job) -> None:
+        try:
+            for message in self._decode(job):
+                if not self._put(message):
+                    return
+        except Exception as error:  # whatever a decoder throws must cost one item, not the run
+            job.fail(f"{job.item.path}: {type(error).__name__}: {error}")
+            self._put(job)
+        finally:
+            self._under_way.release()
+
+    def _decode(self, job: Job) -> Iterator[Prepared | Job | Verdict]:
+        verdict = self._triage.look_inside(job)
+        if verdict is not None:
+            yield verdict
+            return
+        if not job.reused:
+            yield from prepare(job, self._model)
+        yield job
+
+    def _put(self, message: Message | None) -> bool:
+        """Queue a message; False when nobody reads any more."""
+        while not self._stopped.is_set():
+            try:
+                self._messages.put(message, timeout=_POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+
+class Batcher:
+    """Collects prepared chunks for each field and encodes them a batch at a time."""
+
+    def __init__(self, model: Model, finished: Callable[[Job], None]) -> None:
+        self._model = model
+        self._finished = finished
+        self._waiting: dict[Any, list[Prepared]] = {}
+
+    def add(self, prepared: Prepared) -> None:
+        """Take a chunk; encode when the batch is full."""
+        waiting = self._waiting.setdefault(prepared.name, [])
+        waiting.append(prepared)
+        if len(waiting) >= self._model.encoder(prepared.name).batch_size:
+            self._encode(prepared.name)
+
+    def close(self, job: Job) -> None:
+        """Note that no more chunks of the job will come."""
+        job.decoded = True
+        if job.complete:
+            self._finished(job)
+
+    def flush(self) -> None:
+        """Encode what waits."""
+        for name in list(self._waiting):
+            self._encode(name)
+
+    def _encode(self, name: Any) -> None:
+        batch = self._waiting.pop(name)
+        vectors = self._model.encoder(name).encode([prepared.value for prepared in batch])
+        for prepared, vector in zip(batch, vectors, strict=True):
+            prepared.job.fill(name, prepared.row, vector)
+            if prepared.job.complete:
+                self._finished(prepared.job)

@@ -1,0 +1,102 @@
+"""What a person asks: one or several modalities, decoded and embedded."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from PIL.Image import Image
+
+from mmsearch.decode import decode_part
+from mmsearch.encode import Encoder, Model
+from mmsearch.engine.jobs import fits, limits
+from mmsearch.errors import UsageError
+from mmsearch.records import FieldName, FloatArray, Modality, Part, Sound
+
+ImageLike: TypeAlias = str | os.PathLike[str] | Image
+SoundLike: TypeAlias = str | os.PathLike[str] | Sound
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query of one or several modalities; their embeddings are averaged.
+
+    Attributes:
+        text: Words.
+        image: A picture: a path, or an RGB picture of Pillow's.
+        audio: A sound: a path, or samples.
+    """
+
+    text: str | None = None
+    image: ImageLike | None = None
+    audio: SoundLike | None = None
+
+    def __post_init__(self) -> None:
+        if self.text is not None and not self.text.strip():
+            raise UsageError("the query text is empty; say what to look for")
+        if self.text is None and self.image is None and self.audio is None:
+            raise UsageError("an empty query; give a text, an image or a sound")
+
+    def inputs(self) -> Mapping[Modality, object]:
+        """Return what is asked in each modality."""
+        asked = {
+            Modality.TEXT: self.text,
+            Modality.IMAGE: self.image,
+            Modality.AUDIO: self.audio,
+        }
+        return {modality: value for modality, value in asked.items() if value is not None}
+
+
+def embed(query: Query, model: Model) -> dict[str, FloatArray]:
+    """Return the query's vector in each space that covers one of its modalities.
+
+    Returns:
+        By space (dim,) float32 of unit length: the normalised mean of what the query's chunks are
+        embedded as.
+
+    Raises:
+        DecodeError: A file cannot be decoded.
+    """
+    vectors: dict[str, list[FloatArray]] = {}
+    for modality, value in query.inputs().items():
+        for name in model.fields(modality):
+            vectors.setdefault(name.space, []).append(_embed_one(model, name, value))
+    return {space: _unit(np.sum(parts, axis=0)) for space, parts in vectors.items()}
+
+
+def embed_texts(texts: Sequence[str], model: Model) -> list[dict[str, FloatArray]]:
+    """Return what :func:`embed` returns for each of many texts, encoded in batches."""
+    vectors: list[dict[str, FloatArray]] = [{} for _ in texts]
+    for name in model.fields(Modality.TEXT):
+        encoder = model.encoder(name)
+        for start in range(0, len(texts), encoder.batch_size):
+            batch = [encoder.prepare(text) for text in texts[start : start + encoder.batch_size]]
+            for offset, vector in enumerate(encoder.encode(batch)):
+                vectors[start + offset][name.space] = _unit(vector)
+    return vectors
+
+
+def _embed_one(model: Model, name: FieldName, value: object) -> FloatArray:
+    encoder = model.encoder(name)
+    prepared = [encoder.prepare(decoded) for decoded in _decoded(name, encoder, value)]
+    return _unit(encoder.encode(prepared).sum(axis=0))
+
+
+def _decoded(name: FieldName, encoder: Encoder, value: object) -> list[object]:
+    """Decode a query; a long one becomes several chunks."""
+    if isinstance(value, Image | Sound):
+        return [value]
+    if name.modality is Modality.TEXT:
+        part = Part("query", Modality.TEXT, text=str(value))
+    else:
+        assert isinstance(value, str | os.PathLike)
+        path = os.path.abspath(os.path.expanduser(os.fsdecode(value)))
+        part = Part("query", name.modality, path=path)
+    encoders = [(name, encoder)]
+    return [decoded for _, decoded in decode_part(part, limits(encoders), fits(encoders))]
+
+
+def _unit(vector: FloatArray) -> FloatArray:
+    length = float(np.linalg.norm(vector))
+    return vector / np.float32(length) if length else vector

@@ -1,0 +1,131 @@
+"""The main flow of a search: candidates -> exact scores -> signals -> fusion -> items -> hits."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import DamagedIndexError, UsageError
+from mmsearch.fuse import Signals, fuse
+from mmsearch.records import Chunk, FloatArray, Hit, Modality, Part
+from mmsearch.search.pool import Pool, Probe, best_words, collect
+from mmsearch.store.catalog import Catalog
+from mmsearch.store.metadata import CHUNK_BITS
+from mmsearch.store.reader import View
+
+LEXICAL_CANDIDATES = 200
+_FIRST_DEPTH = 200
+_CHUNKS_PER_ITEM = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One search, its query embedded.
+
+    Attributes:
+        vectors: By space the query's (dim,) float32 vector.
+        words: The query's text, for the lexical signal.
+        targets: Modalities of the parts to be found.
+        k: How many items.
+        where: Expression over columns that items must satisfy.
+    """
+
+    vectors: Mapping[str, FloatArray]
+    words: str | None
+    targets: Sequence[Modality]
+    k: int
+    where: str | None = None
+
+
+def run_search(view: View, catalog: Catalog, request: Request) -> list[Hit]:
+    """Return the k best items, best first; fewer only where there are no more."""
+    allowed = _allowed_items(view, catalog, request.where)
+    probes = list(_probes(view, request, allowed))
+    words = _words(catalog, request.words, allowed)
+    found_by_words = np.array(sorted(words), np.int64)
+    depth = max(_FIRST_DEPTH, _CHUNKS_PER_ITEM * request.k)
+    while True:
+        pool = collect(probes, depth, found_by_words)
+        if len(pool.item_ids) >= request.k or pool.exhausted:
+            return _hits(view, pool, words, request.k)
+        depth *= 4
+
+
+def _allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np.bool_]:
+    """Return for each item id whether it is alive and satisfies the filter."""
+    if where is None:
+        return view.live_items
+    satisfied = catalog.where(where)
+    allowed = np.zeros_like(view.live_items)
+    allowed[satisfied[satisfied < len(allowed)]] = True
+    return allowed & view.live_items
+
+
+def _probes(view: View, request: Request, allowed: NDArray[np.bool_]) -> Iterator[Probe]:
+    for name, field in view.state.fields.items():
+        if name.modality in request.targets and name.space in request.vectors and field.rows:
+            mask = view.state.alive(name) if request.where is None else allowed[field.owners]
+            yield Probe(name, field, request.vectors[name.space], mask)
+
+
+def _words(catalog: Catalog, words: str | None, allowed: NDArray[np.bool_]) -> Mapping[int, float]:
+    """Return the lexical score of the items that hold words of the query."""
+    if words is None:
+        return {}
+    found = catalog.lexical(words, LEXICAL_CANDIDATES)
+    limit = len(allowed) << CHUNK_BITS
+    return best_words([(i, s) for i, s in found if i < limit and allowed[i >> CHUNK_BITS]])
+
+
+def _hits(view: View, pool: Pool, words: Mapping[int, float], k: int) -> list[Hit]:
+    lexical = np.array([words.get(int(i), 0.0) for i in pool.item_ids], np.float32)
+    scores = fuse(Signals(pool.standings, lexical))
+    order = np.lexsort((pool.item_ids, -scores))[:k]
+    return [
+        _hit(
+            view,
+            rank,
+            float(scores[n]),
+            int(pool.chunk_ids[n]),
+            {"cosine": float(pool.cosines[n]), "lexical": float(lexical[n])},
+        )
+        for rank, n in enumerate(order, start=1)
+    ]
+
+
+def _hit(view: View, rank: int, score: float, chunk_id: int, signals: Mapping[str, float]) -> Hit:
+    stored = view.snapshot.item(chunk_id >> CHUNK_BITS)
+    if stored is None:
+        raise DamagedIndexError(
+            f"{view.folder}: item {chunk_id >> CHUNK_BITS} has vectors but no record; "
+            "run `mmsearch repair`"
+        )
+    part, chunk = stored.locate(chunk_id)
+    text = passage_text(part, chunk, view.snapshot.passage(chunk_id))
+    return Hit(rank, score, None, stored.item, part, chunk, text, signals)
+
+
+def passage_text(part: Part, chunk: Chunk, stored: str | None) -> str | None:
+    """Return the text of a text chunk: from the part itself, or as it was read from its file."""
+    if part.text is None:
+        return stored
+    if chunk.start is None or chunk.end is None:
+        return part.text
+    return part.text[int(chunk.start) : int(chunk.end)]
+
+
+def resolve_targets(view: View, targets: Sequence[Modality] | None) -> Sequence[Modality]:
+    """Return the modalities to search: those asked for, else all that hold anything.
+
+    Raises:
+        UsageError: Nothing was indexed in a modality that is asked for.
+    """
+    filled = [name.modality for name, field in view.state.fields.items() if field.rows]
+    if targets is None:
+        return sorted(set(filled))
+    for target in targets:
+        if target not in filled:
+            held = ", ".join(sorted(set(filled))) or "nothing yet"
+            raise UsageError(f"{view.folder}: holds no {target} (it holds {held})")
+    return targets

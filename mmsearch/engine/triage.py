@@ -1,0 +1,149 @@
+"""Deciding what is new, changed, moved, copied, unchanged or hopeless, before any decoding."""
+
+import os
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from mmsearch.engine.fingerprint import contents, fingerprint, same_record
+from mmsearch.engine.jobs import Job
+from mmsearch.records import Failure, Item, Modality, item_key
+from mmsearch.sources import Ignored
+from mmsearch.sources.walk import reason_of
+from mmsearch.store.metadata import MAX_CHUNKS, StoredItem
+from mmsearch.store.reader import Reader, View
+
+
+class Outcome(StrEnum):
+    """What became of something that needs no encoding."""
+
+    UNCHANGED = "unchanged"
+    TOUCHED = "touched"
+    FAILED = "failed"
+    IGNORED = "ignored"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision that ends an item's way.
+
+    Attributes:
+        outcome: The decision.
+        failure: Why, for ``FAILED``.
+        suffix: The file's suffix, for ``IGNORED``.
+        stored: The item with its new fingerprint, for ``TOUCHED``.
+    """
+
+    outcome: Outcome
+    failure: Failure | None = None
+    suffix: str = ""
+    stored: StoredItem | None = None
+
+
+class Triage:
+    """Judges items against the index as it was committed last; used by several threads.
+
+    Attributes:
+        seen: For each item id of the index before the run, whether its source was met again.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._lock = threading.Lock()
+        self._pending: set[bytes] = set()
+        with reader.view() as view:
+            self.first_new_id = view.manifest.next_item_id
+        self.seen = bytearray(self.first_new_id)
+
+    def judge(self, found: Item | Failure | Ignored) -> Job | Verdict:
+        """Decide from names and times alone."""
+        if isinstance(found, Ignored):
+            return Verdict(Outcome.IGNORED, suffix=found.suffix)
+        if isinstance(found, Failure):
+            self._see(item_key(found.source, found.row))
+            return Verdict(Outcome.FAILED, failure=found)
+        return self._judge_item(found)
+
+    def _judge_item(self, item: Item) -> Job | Verdict:
+        key = item.key
+        stored = self._see(key)
+        if self._is_duplicate(key, stored):
+            return Verdict(Outcome.DUPLICATE)
+        try:
+            mark = fingerprint(item)
+        except OSError as error:
+            failure = Failure(item.source, f"{item.path}: {reason_of(error)}", item.row)
+            return Verdict(Outcome.FAILED, failure)
+        if stored and mark and stored.fingerprint == mark:
+            return Verdict(Outcome.UNCHANGED)
+        with self._reader.view() as view:
+            known = view.snapshot.failure(key)
+        if known and mark and known.fingerprint == mark:
+            return Verdict(Outcome.FAILED, known.failure)
+        with self._lock:
+            self._pending.add(key)
+        return Job(item, mark, previous=stored.id if stored else None)
+
+    def _see(self, key: bytes) -> StoredItem | None:
+        with self._reader.view() as view:
+            item_id = view.snapshot.item_id(key)
+            if item_id is None:
+                return None
+            if item_id < self.first_new_id:
+                self.seen[item_id] = True
+            return view.snapshot.item(item_id)
+
+    def _is_duplicate(self, key: bytes, stored: StoredItem | None) -> bool:
+        """Whether this run has met the item before."""
+        with self._lock:
+            return key in self._pending or bool(stored and stored.id >= self.first_new_id)
+
+    def committed(self, key: bytes) -> None:
+        """Note that an item that was under way is in the index now."""
+        with self._lock:
+            self._pending.discard(key)
+
+    def look_inside(self, job: Job) -> Verdict | None:
+        """Decide from the contents: None when the item is to be encoded or takes over vectors."""
+        job.contents = contents(job.item)
+        with self._reader.view() as view:
+            stored = view.snapshot.item(job.previous) if job.previous is not None else None
+            if stored and stored.contents == job.contents and same_record(stored.item, job.item):
+                touched = StoredItem(stored.item, stored.chunks, job.fingerprint, job.contents)
+                return Verdict(Outcome.TOUCHED, stored=touched)
+            if stored:
+                job.replaces.append(stored.id)
+            self._take_over(job, view)
+        return None
+
+    def _take_over(self, job: Job, view: View) -> None:
+        """Use the vectors of an item with equal contents; replace it where its file has gone."""
+        twins = (view.snapshot.item(i) for i in view.snapshot.with_contents(job.contents))
+        twin = next((twin for twin in twins if twin and _same_parts(twin.item, job.item)), None)
+        if twin is None:
+            return
+        job.reused = True
+        job.chunks = list(twin.chunks)
+        for name, field in view.state.fields.items():
+            ids = np.array(twin.chunk_ids(name.modality), np.int64)
+            vectors = field.gather(field.find(ids))
+            if len(ids):
+                job.vectors[name] = list(vectors.astype(np.float16))
+        for chunk_id in twin.chunk_ids(Modality.TEXT):
+            text = view.snapshot.passage(chunk_id)
+            if text is not None:
+                job.passages[chunk_id & (MAX_CHUNKS - 1)] = text
+        if (
+            twin.id != job.previous
+            and twin.item.row is None
+            and not os.path.lexists(twin.item.source)
+        ):
+            job.moved = True
+            job.replaces.append(twin.id)
+
+
+def _same_parts(item: Item, other: Item) -> bool:
+    return [part.modality for part in item.parts] == [part.modality for part in other.parts]

@@ -1,0 +1,118 @@
+"""What a gallery says about each search and each hit, every string safe to show."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.present.previews import Preview, picture_preview, sound_preview
+from mmsearch.present.words import lines, one_line, where
+from mmsearch.records import Chunk, Hit, Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One hit as the page shows it.
+
+    Attributes:
+        picture: The item's picture: the part that matched, or else its first picture.
+        sound: The seconds that matched.
+        text: The passage that matched.
+        link: A ``file:`` address of the file.
+        details: What the fold-out lists, by name.
+    """
+
+    rank: int
+    name: str
+    alt: str
+    modality: Modality
+    matched: str
+    where: str
+    score: str
+    link: str
+    details: tuple[tuple[str, str], ...]
+    picture: Preview | None = None
+    sound: Preview | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One search as the page shows it.
+
+    Attributes:
+        heading: A few words over it.
+        text: The text that was asked for.
+        picture: The picture that was searched with.
+        sound: The sound that was searched with.
+        terms: The rest of the query, by name.
+        cards: The hits.
+    """
+
+    heading: str
+    text: str
+    picture: Preview | None
+    sound: Preview | None
+    terms: tuple[tuple[str, str], ...]
+    cards: tuple[Card, ...]
+
+
+def panel(heading: str, query: Mapping[str, object], hits: Sequence[Hit]) -> Panel:
+    """A search's panel."""
+    given = {name: value for name, value in query.items() if value is not None}
+    image, audio = given.pop("image", None), given.pop("audio", None)
+    return Panel(
+        heading=one_line(heading),
+        text=lines(str(given.pop("text", ""))),
+        picture=None if image is None else picture_preview(str(image)),
+        sound=None if audio is None else sound_preview(str(audio), Chunk()),
+        terms=tuple((one_line(name), _words(value)) for name, value in given.items()),
+        cards=tuple(card(hit) for hit in hits),
+    )
+
+
+def card(hit: Hit) -> Card:
+    """A hit's card."""
+    part = hit.part
+    pictures = [p.path for p in (part, *hit.item.parts) if p.modality is Modality.IMAGE and p.path]
+    sounds = part.path if part.modality is Modality.AUDIO else None
+    role = "" if part.role in ("file", part.modality) else f": {one_line(part.role)}"
+    return Card(
+        rank=hit.rank,
+        name=one_line(hit.item.name),
+        alt=_alt(hit),
+        modality=part.modality,
+        matched=f"{part.modality}{role}",
+        where=where(part.modality, hit.chunk),
+        score=_score(hit),
+        link=Path(part.path or hit.item.path).absolute().as_uri(),
+        details=_details(hit),
+        picture=picture_preview(pictures[0]) if pictures else None,
+        sound=sound_preview(sounds, hit.chunk) if sounds else None,
+        text=lines(hit.text or ""),
+    )
+
+
+def _alt(hit: Hit) -> str:
+    """Words for a picture that cannot be seen: its caption where it has one, else its name."""
+    return one_line(next((part.text for part in hit.item.parts if part.text), hit.item.name))
+
+
+def _score(hit: Hit) -> str:
+    return f"score {hit.score:.3f}" if hit.relevance is None else f"{hit.relevance:.0%} relevant"
+
+
+def _details(hit: Hit) -> tuple[tuple[str, str], ...]:
+    """Path, row, columns and signals, by name."""
+    known = {"path": str(hit.part.path or hit.item.path)}
+    if hit.item.row is not None:
+        known["row"] = hit.item.row
+    signals = {name: f"{value:.4f}" for name, value in hit.signals.items()}
+    everything = [*known.items(), *hit.item.columns.items(), ("score", f"{hit.score:.4f}")]
+    return tuple((one_line(name), _words(value)) for name, value in (*everything, *signals.items()))
+
+
+def _words(value: object) -> str:
+    """A column's or an argument's value in words."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_words(inner) for inner in value)
+    return one_line("" if value is None else str(value))

@@ -1,0 +1,83 @@
+"""Candidates of one field for one query vector, with exact scores."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.records import FloatArray
+from mmsearch.store.field import Field
+
+EXACT_CANDIDATES = 20_000
+"""A filter that leaves no more rows than this is answered by scoring them all."""
+_PROBED_SHARE = 32
+_LEAST_PROBED = 8
+_BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rows of a field, best first.
+
+    Attributes:
+        ids: (n,) int64 chunk ids.
+        cosines: (n,) float32, exact inner products with the query.
+        exhausted: Whether the field has no further allowed rows.
+    """
+
+    ids: NDArray[np.int64]
+    cosines: FloatArray
+    exhausted: bool
+
+
+def find_candidates(
+    field: Field, query: FloatArray, depth: int, allowed: NDArray[np.bool_]
+) -> Candidates:
+    """Return the ``depth`` best allowed rows of a field.
+
+    Exact where the field has no codebook or the filter leaves few rows; else the rows that the
+    quantised index proposes, scored exactly on their float16 vectors. A depth of all rows is exact
+    too, so whoever asks on gets everything.
+
+    Args:
+        field: What to search.
+        query: (dim,) float32.
+        depth: How many rows.
+        allowed: (rows,) bool.
+    """
+    count = int(np.count_nonzero(allowed))
+    if field.info.codebook is None:
+        scores = np.where(allowed, field.matrix @ query, -np.inf)
+        return _best(field, np.arange(field.rows), scores, min(depth, count), count)
+    if count <= max(EXACT_CANDIDATES, depth):
+        rows = np.flatnonzero(allowed)
+        return _best(field, rows, _scores(field, rows, query), min(depth, count), count)
+    assert field.ann is not None
+    nprobe = max(_LEAST_PROBED, field.ann.nlist // _PROBED_SHARE)
+    ids = field.ann.search(query, depth, nprobe, excluded=field.ids[~allowed])
+    rows = field.find(np.sort(ids))
+    return _best(field, rows, _scores(field, rows, query), len(rows), count)
+
+
+def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
+    """Return the exact inner products of some rows with a query, (n,) float32."""
+    if field.info.codebook is None:
+        products: FloatArray = field.matrix[rows] @ query
+        return products
+    return _scores(field, rows, query)
+
+
+def _scores(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
+    blocks = [rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS)]
+    return np.concatenate([np.empty(0, np.float32), *(field.gather(b) @ query for b in blocks)])
+
+
+def _best(
+    field: Field, rows: NDArray[np.int64], scores: FloatArray, depth: int, count: int
+) -> Candidates:
+    """Sort by falling score, equal scores by rising id, so that answers are reproducible."""
+    if depth < len(scores):
+        keep = np.argpartition(-scores, depth - 1)[:depth] if depth else np.empty(0, np.int64)
+        rows, scores = rows[keep], scores[keep]
+    order = np.lexsort((rows, -scores))
+    return Candidates(field.ids[rows[order]], scores[order], exhausted=depth >= count)

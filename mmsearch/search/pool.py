@@ -1,0 +1,116 @@
+"""The pool of one search: candidates of all fields and of the words, grouped into items."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.records import FieldName, FloatArray
+from mmsearch.search.dense import find_candidates, score_rows
+from mmsearch.store.field import Field
+from mmsearch.store.metadata import CHUNK_BITS
+
+_PRIOR_ROWS = 30
+_PRIOR_SPREAD = 0.1
+"""A field of a few rows says little of its own background: its spread is drawn towards this, which
+is typical of normalised embeddings, with the weight of this many rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One field to look into.
+
+    Attributes:
+        name: The field's name.
+        field: Its vectors.
+        query: (dim,) float32, in the field's space.
+        allowed: (rows,) bool: alive and not filtered out.
+    """
+
+    name: FieldName
+    field: Field
+    query: FloatArray
+    allowed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The best chunk of each candidate item; parallel arrays.
+
+    Attributes:
+        item_ids: (n,) int64.
+        chunk_ids: (n,) int64.
+        cosines: (n,) float32.
+        standings: (n,) float32: standard deviations above the field's background.
+        exhausted: Whether nothing further could be found.
+    """
+
+    item_ids: NDArray[np.int64]
+    chunk_ids: NDArray[np.int64]
+    cosines: FloatArray
+    standings: FloatArray
+    exhausted: bool
+
+
+def collect(probes: Sequence[Probe], depth: int, extra_items: NDArray[np.int64]) -> Pool:
+    """Return the pool of a search.
+
+    Cosines of different fields do not compare (the modality gap), so chunks are compared by how far
+    they stand above their own field's background for this query.
+
+    Args:
+        probes: Where to look.
+        depth: How many chunks to take from each field.
+        extra_items: (n,) int64 ids of items found otherwise, whose chunks join the pool.
+    """
+    ids, cosines, standings, exhausted = [], [], [], True
+    for probe in probes:
+        found = find_candidates(probe.field, probe.query, depth, probe.allowed)
+        rows = _rows_of_items(probe, extra_items)
+        chunk_ids = np.concatenate([found.ids, probe.field.ids[rows]])
+        scores = np.concatenate([found.cosines, score_rows(probe.field, rows, probe.query)])
+        ids.append(chunk_ids)
+        cosines.append(scores)
+        standings.append(_standing(probe, scores))
+        exhausted &= found.exhausted
+    return _group(
+        np.concatenate(ids), np.concatenate(cosines), np.concatenate(standings), exhausted
+    )
+
+
+def _rows_of_items(probe: Probe, items: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the allowed rows of some items."""
+    first = np.searchsorted(probe.field.ids, items << CHUNK_BITS)
+    last = np.searchsorted(probe.field.ids, (items + 1) << CHUNK_BITS)
+    spans = [np.arange(a, b) for a, b in zip(first, last, strict=True)]
+    rows: NDArray[np.int64] = np.concatenate([np.empty(0, np.int64), *spans])
+    return rows[probe.allowed[rows]]
+
+
+def _standing(probe: Probe, cosines: FloatArray) -> FloatArray:
+    """Return by how many standard deviations cosines exceed the field's median."""
+    background = probe.field.background @ probe.query
+    prior = _PRIOR_ROWS * _PRIOR_SPREAD**2
+    variance = (len(background) * background.var() + prior) / (len(background) + _PRIOR_ROWS)
+    standing: FloatArray = (cosines - np.median(background)) / np.sqrt(variance)
+    return standing.astype(np.float32)
+
+
+def _group(
+    chunk_ids: NDArray[np.int64], cosines: FloatArray, standings: FloatArray, exhausted: bool
+) -> Pool:
+    """Keep each item's best chunk."""
+    items = chunk_ids >> CHUNK_BITS
+    order = np.lexsort((chunk_ids, -standings, items))
+    best = order[np.flatnonzero(np.diff(items[order], prepend=-1))]
+    return Pool(items[best], chunk_ids[best], cosines[best], standings[best], exhausted)
+
+
+def best_words(scored: Sequence[tuple[int, float]]) -> Mapping[int, float]:
+    """Return each item's best lexical score from (chunk id, score) pairs."""
+    best: dict[int, float] = {}
+    for chunk_id, score in scored:
+        item_id = chunk_id >> CHUNK_BITS
+        best[item_id] = max(score, best.get(item_id, 0.0))
+    return best

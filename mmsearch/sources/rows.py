@@ -1,0 +1,186 @@
+"""From one row of a manifest to an item."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from mmsearch.errors import UsageError
+from mmsearch.records import ColumnValue, Item, Modality, Part, Scalar
+from mmsearch.sources.names import one_line
+from mmsearch.sources.suffixes import modality_of
+
+Row: TypeAlias = Mapping[str, object]
+"""A row as its format gives it: JSON values, or the strings of a CSV file."""
+
+_FILE_COLUMNS: Final = {
+    "image": Modality.IMAGE,
+    "audio": Modality.AUDIO,
+    "path": None,
+    "file": None,
+}
+PART_COLUMNS: Final = (*_FILE_COLUMNS, "text")
+
+
+class RowError(Exception):
+    """Why a row, or a whole manifest, is not indexed: one line without its name and number."""
+
+
+def check_text_columns(columns: Iterable[str]) -> None:
+    """Refuse text columns that name files.
+
+    Raises:
+        UsageError: A column holds file names.
+    """
+    for column in columns:
+        if column in _FILE_COLUMNS:
+            raise UsageError(f"text column {column!r}: this column names files")
+
+
+def row_item(
+    manifest: str,
+    name: str,
+    row: Row,
+    text_columns: Sequence[str],
+    value: Callable[[object], object],
+) -> Item:
+    """Make the item that a row describes.
+
+    Args:
+        manifest: Absolute path of the manifest; its folder is where file names start.
+        name: The row's own id or its number.
+        row: The row.
+        text_columns: Further columns that are text parts.
+        value: What a metadata cell means: ``json_value`` or ``csv_value``.
+
+    Raises:
+        RowError: The row has no part, or a value that cannot be used.
+    """
+    roles = dict.fromkeys((*PART_COLUMNS, *text_columns))
+    parts = tuple(part for role in roles for part in _parts(role, row.get(role), manifest))
+    if not parts:
+        raise RowError(f"no picture, sound or text in any of the columns {', '.join(roles)}")
+    # A title stays in the columns although it may be a text part: it names the item in lists.
+    metadata = {
+        _clean(column, "a column name"): _column(column, value(cell))
+        for column, cell in row.items()
+        if column != "id" and (column == "title" or column not in roles)
+    }
+    return Item(manifest, parts, name, MappingProxyType(metadata))
+
+
+def row_id(row: Row) -> str | None:
+    """The row's ``id`` as text; ``None`` if it has none.
+
+    Raises:
+        RowError: The id is neither a text nor a whole number.
+    """
+    value = row.get("id")
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RowError("the id must be a text or a whole number")
+    return _clean(str(value), "the id")
+
+
+def _parts(role: str, value: object, manifest: str) -> Iterator[Part]:
+    for cell in value if isinstance(value, list) else [value]:
+        if cell is None or (isinstance(cell, str) and not cell.strip()):
+            continue
+        if role in _FILE_COLUMNS:
+            yield _file_part(role, cell, manifest)
+        else:
+            yield Part(role, Modality.TEXT, text=_text(role, cell))
+
+
+def _file_part(role: str, cell: object, manifest: str) -> Part:
+    if not isinstance(cell, str):
+        raise RowError(f"column {role!r} must name a file")
+    path = os.path.abspath(os.path.join(os.path.dirname(manifest), cell))
+    try:
+        valid = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        raise RowError(f"column {role!r}: '{one_line(cell)}' cannot be a file name")
+    modality = _FILE_COLUMNS[role] or modality_of(path)
+    if modality is None:
+        raise RowError(f"column {role!r}: the type of '{one_line(cell)}' is not indexed")
+    return Part(role, modality, path)
+
+
+def _text(role: str, cell: object) -> str:
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
+        raise RowError(f"column {role!r} must be a text or a list of texts")
+    return _clean(str(cell), f"column {role!r}")
+
+
+def _clean(text: str, what: str) -> str:
+    """The text, if it is one: no NUL, and nothing that UTF-8 cannot hold."""
+    if "\0" in text:
+        raise RowError(f"{one_line(what)} holds a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RowError(f"{one_line(what)} is not valid UTF-8") from None
+    return text
+
+
+def _column(column: str, value: object) -> ColumnValue:
+    what = f"column {column!r}"
+    if isinstance(value, list):
+        if all(_is_scalar(cell) for cell in value):
+            return tuple(_scalar(cell, what) for cell in value)
+        return _clean(json.dumps(value, ensure_ascii=False), what)
+    if isinstance(value, dict):
+        return _clean(json.dumps(value, ensure_ascii=False), what)
+    return _scalar(value, what)
+
+
+def _is_scalar(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _scalar(value: object, what: str) -> Scalar:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else str(value)
+    return _clean(str(value), what)
+
+
+def json_value(cell: object) -> object:
+    """A JSON value is what it says."""
+    return cell
+
+
+_FLOAT: Final = re.compile(r"-?(0|[1-9]\d*)\.\d+")
+_EXACT_DIGITS: Final = 15  # a double holds every decimal number of 15 digits (IEEE 754)
+
+
+def csv_value(cell: object) -> Scalar:
+    """The number that a CSV cell is, if nothing gets lost on the way; else its text.
+
+    ``007`` and ``1,5`` stay texts, ``7`` and ``3.10`` become numbers; an empty cell is ``None``.
+    """
+    text = str(cell)
+    if not text:
+        return None
+    if len(text) > 25 or text[-1] not in "0123456789":
+        return text
+    try:
+        if str(int(text)) == text:
+            return int(text)
+    except ValueError:
+        pass
+    exact = _FLOAT.fullmatch(text) and sum(char.isdigit() for char in text) <= _EXACT_DIGITS
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if exact or repr(number) == text else text

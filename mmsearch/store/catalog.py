@@ -1,0 +1,127 @@
+"""The catalog: words and columns of an index in one SQLite file, derived from LMDB.
+
+LMDB says what is in an index; the catalog answers two questions fast: which passages hold the
+words of a query (`lexical`), and which items satisfy an expression over their columns (`where`).
+Rows of an item are written before the LMDB commit that makes it live and removed after the one
+that makes it dead. So a reader finds at least what is live in its snapshot and drops the rest.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import IndexFormatError
+from mmsearch.records import ColumnValue
+from mmsearch.store import columns, lexical
+from mmsearch.store.columns import Column, read_columns
+from mmsearch.store.database import Pool, damaged
+
+FORMAT = 1
+CHUNK_BITS = 20
+"""A chunk's id is its item's id, shifted, and its ordinal in the item."""
+
+STATE = "CREATE TABLE state (stamp INTEGER NOT NULL, passages INTEGER NOT NULL)"
+TABLES = (*columns.SCHEMA, *lexical.SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogItem:
+    """What the catalog holds of an item.
+
+    Attributes:
+        item_id: Below 2^43, so that chunk ids fit 63 bits.
+        columns: The item's metadata.
+        texts: (chunk id, text): passages, declared text columns and the file's name.
+    """
+
+    item_id: int
+    columns: Mapping[str, ColumnValue]
+    texts: Sequence[tuple[int, str]]
+
+
+class Catalog:
+    """A catalog open for reading, by any number of threads; a context manager.
+
+    Raises:
+        DamagedIndexError: The file is missing or is not what was written.
+        IndexFormatError: A newer version wrote it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise damaged(path, "the file is missing")
+        self._pool = Pool(path)
+        try:
+            with self._pool.snapshot() as connection:
+                check_format(connection.execute("PRAGMA user_version").fetchone()[0], path)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def stamp(self) -> int:
+        """The LMDB commit that the catalog reflects; 0 when it is new."""
+        with self._pool.snapshot() as connection:
+            return int(connection.execute("SELECT stamp FROM state").fetchone()[0])
+
+    def columns(self) -> tuple[Column, ...]:
+        """The metadata columns that items have had, in order of appearance."""
+        with self._pool.snapshot() as connection:
+            return tuple(read_columns(connection).values())
+
+    def lexical(self, query: str, limit: int) -> list[tuple[int, float]]:
+        """The passages that hold words of a query, as (chunk id, score in 0..1), best first.
+
+        Nothing in the query is an operator. See `mmsearch.store.lexical` for the score and for
+        how the work is bounded.
+        """
+        with self._pool.snapshot() as connection:
+            passages = connection.execute("SELECT passages FROM state").fetchone()[0]
+            return lexical.rank(connection, query, limit, passages)
+
+    def where(self, expression: str) -> NDArray[np.int64]:
+        """The items whose columns satisfy an expression (docs/where.md).
+
+        Returns:
+            (n,) int64, item ids in ascending order.
+
+        Raises:
+            UsageError: The expression is not in the language, or names an unknown column.
+        """
+        from mmsearch.store.where import compile_where
+
+        with self._pool.snapshot() as connection:
+            condition = compile_where(expression, read_columns(connection))
+            rows = connection.execute(
+                f"SELECT id FROM item WHERE {condition.sql} ORDER BY id", condition.values
+            )
+            return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_format(version: int, path: Path) -> None:
+    """Refuse a file of a newer version."""
+    if version > FORMAT:
+        raise IndexFormatError(f"{path} has format {version}, this version reads {FORMAT}: upgrade")
+    if version != FORMAT:
+        raise damaged(path, f"format {version}")

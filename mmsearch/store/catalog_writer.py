@@ -1,0 +1,241 @@
+"""Writing the catalog: rows of new items in, rows of dead items out, one transaction each time."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from mmsearch.store.catalog import CHUNK_BITS, FORMAT, STATE, TABLES, CatalogItem, check_format
+from mmsearch.store.columns import (
+    MAX_COLUMNS,
+    NOTHING,
+    Kind,
+    Stored,
+    kind_of,
+    read_columns,
+    register,
+    stored,
+)
+from mmsearch.store.database import connect_writing, damaged, transaction, translated
+
+from mmsearch.store.files import sync_folder
+from mmsearch.store.lexical import term_frequencies
+from mmsearch.store.seal import Descriptor, breach, remove_seal, write_seal
+from mmsearch.store.tokens import words
+
+T = TypeVar("T")
+_BATCH = 1_000
+_CHECKPOINT_WAIT_MS = 2_000  # searches that hold on to the log end well before
+
+
+class CatalogWriter:
+    """The one writer of a catalog (the index's writer lock sees to that); a context manager.
+
+    Opens the file, or makes it. Not for several threads at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            DamagedIndexError: The file is not what its last writer sealed, or cannot be read.
+            IndexFormatError: A newer version wrote it.
+        """
+        self.path = path
+        self._descriptor: Descriptor | None = None
+        self._check_seal()
+        remove_seal(path)
+        try:
+            with translated(path):
+                self._open()
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self) -> None:
+        self._connection = connect_writing(self.path)
+        try:
+            self._create_or_check()
+            self._columns = read_columns(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _release(self) -> None:
+        if self._descriptor is not None:
+            self._descriptor.release()
+            self._descriptor = None
+
+    def _check_seal(self) -> None:
+        """Check the whole file, whatever its size: closing will vouch for all of it."""
+        if not self.path.exists():
+            return
+        self._descriptor = Descriptor.acquire(self.path)
+        problem = breach(self.path, self._descriptor)
+        if problem is not None:
+            self._release()
+            raise damaged(self.path, problem)
+
+    def _create_or_check(self) -> None:
+        connection = self._connection
+        with transaction(connection, "IMMEDIATE"):
+            if not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+                connection.execute(STATE)
+                for statement in TABLES:
+                    connection.execute(statement)
+                connection.execute("INSERT INTO state VALUES (0, 0)")
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+        check_format(connection.execute("PRAGMA user_version").fetchone()[0], self.path)
+
+    @property
+    def stamp(self) -> int:
+        """The LMDB commit that the catalog reflects; 0 when it is new."""
+        with translated(self.path):
+            return int(self._connection.execute("SELECT stamp FROM state").fetchone()[0])
+
+    def write(self, added: Iterable[CatalogItem], dead: Iterable[int], stamp: int) -> None:
+        """Add rows of new items and remove those of dead ones, in one durable transaction.
+
+        Args:
+            added: Items whose ids have no rows yet; read once, a batch at a time.
+            dead: Item ids; those without rows are ignored.
+            stamp: The LMDB commit that the catalog reflects from now on.
+        """
+        with self._changing(stamp):
+            for ids in _batches(dead):
+                self._remove(ids)
+            for items in _batches(added):
+                self._add(items)
+
+    def prune(self, next_item_id: int, stamp: int) -> None:
+        """Remove rows of items that were never committed, after a crash.
+
+        Args:
+            next_item_id: The first id that LMDB has not given out.
+            stamp: LMDB's last commit.
+        """
+        with self._changing(stamp):
+            rows = self._connection.execute("SELECT id FROM item WHERE id >= ?", (next_item_id,))
+            for ids in _batches(row[0] for row in rows.fetchall()):
+                self._remove(ids)
+
+    @contextmanager
+    def _changing(self, stamp: int) -> Iterator[None]:
+        """One transaction that ends with the new stamp; the columns are read again if it fails."""
+        with translated(self.path):
+            try:
+                with transaction(self._connection, "IMMEDIATE"):
+                    yield
+                    self._connection.execute("UPDATE state SET stamp = ?", (stamp,))
+            except BaseException:
+                self._columns = read_columns(self._connection)
+                raise
+
+    def _add(self, items: Sequence[CatalogItem]) -> None:
+        rows = [{name: stored(value) for name, value in item.columns.items()} for item in items]
+        register(self._connection, _kinds(rows), self._columns)
+        used = [c for c in self._columns.values() if c.number < MAX_COLUMNS]
+        used = [column for column in used if any(column.name in row for row in rows)]
+        names = ",".join(["id", *(column.sql for column in used)])
+        marks = ",".join("?" * (1 + len(used)))
+        self._connection.executemany(
+            f"INSERT INTO item({names}) VALUES ({marks})",
+            (
+                (item.item_id, *(row.get(column.name) for column in used))
+                for item, row in zip(items, rows, strict=True)
+            ),
+        )
+        passages = [(chunk, " ".join(words(text))) for item in items for chunk, text in item.texts]
+        self._connection.executemany("INSERT INTO passage(rowid, words) VALUES (?, ?)", passages)
+        self._count([text for _, text in passages], +1)
+
+    def _remove(self, ids: Sequence[int]) -> None:
+        spans = [(item_id << CHUNK_BITS, ((item_id + 1) << CHUNK_BITS) - 1) for item_id in ids]
+        texts: list[str] = []
+        for span in spans:
+            found = self._connection.execute(
+                "SELECT words FROM passage WHERE rowid BETWEEN ? AND ?", span
+            )
+            texts.extend(row[0] for row in found)
+        self._connection.executemany("DELETE FROM passage WHERE rowid BETWEEN ? AND ?", spans)
+        self._connection.executemany("DELETE FROM item WHERE id = ?", ((i,) for i in ids))
+        self._count(texts, -1)
+
+    def _count(self, texts: Sequence[str], sign: int) -> None:
+        """Keep the number of passages, and of passages per term, up to date."""
+        changes = [(term, sign * n) for term, n in term_frequencies(self._connection, texts)]
+        self._connection.executemany(
+            "INSERT INTO term VALUES (?, ?)"
+            " ON CONFLICT DO UPDATE SET passages = passages + excluded.passages",
+            changes,
+        )
+        if sign < 0:
+            self._connection.executemany(
+                "DELETE FROM term WHERE term = ? AND passages <= 0", ((t,) for t, _ in changes)
+            )
+        self._connection.execute("UPDATE state SET passages = passages + ?", (sign * len(texts),))
+
+    def rebuild(self, items: Iterable[CatalogItem], stamp: int) -> None:
+        """Replace everything, in one transaction: readers see the old rows until it ends.
+
+        Args:
+            items: All items, in any order; read once, a batch at a time.
+            stamp: The LMDB commit that they reflect.
+        """
+        with self._changing(stamp):
+            for table in ("passage", "term", "item", "column_name"):
+                self._connection.execute(f"DROP TABLE {table}")
+            for statement in TABLES:
+                self._connection.execute(statement)
+            self._connection.execute("UPDATE state SET passages = 0")
+            self._columns = {}
+            for batch in _batches(items):
+                self._add(batch)
+
+    def close(self) -> None:
+        """Fold the log into the file, close it, and seal it."""
+        with translated(self.path):
+            self._connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_WAIT_MS}")
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            self._connection.close()
+        self._descriptor = self._descriptor or Descriptor.acquire(self.path)
+        if not busy:  # else a reader holds on to the log, and the next writer folds it in
+            write_seal(self.path, self._descriptor.seal())
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _kinds(rows: Iterable[dict[str, Stored]]) -> dict[str, Kind]:
+    kinds: dict[str, Kind] = {}
+    for row in rows:
+        for name, value in row.items():
+            kinds[name] = kinds.get(name, NOTHING) | kind_of(value)
+    return kinds
+
+
+def _batches(values: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(values)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+def discard(path: Path) -> None:
+    """Remove a catalog that cannot be opened, with the files beside it, before a new one is made.
+
+    Only for the writer, and only when the file is of no use: readers that have it open keep it.
+    """
+    for suffix in (".seal", "", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    sync_folder(path.parent)

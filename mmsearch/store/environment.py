@@ -1,0 +1,132 @@
+"""LMDB environments: one per path and process, reference-counted, growing on demand."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import lmdb
+
+from mmsearch.errors import DamagedIndexError
+
+DATABASES = (b"meta", b"items", b"keys", b"contents", b"passages", b"failures", b"tombstones")
+MAP_BYTES = 64 * 2**30
+"""Address space, not disk: the file grows with what is written. Doubled when it is full."""
+
+_open: dict[str, "Environment"] = {}
+_open_lock = threading.Lock()
+Result = TypeVar("Result")
+
+
+class Environment:
+    """An LMDB environment that several users in one process share.
+
+    LMDB must not be opened twice in a process, and its map must not be resized while a transaction
+    is active; this class keeps both rules.
+    """
+
+    def __init__(self, path: Path, map_bytes: int) -> None:
+        self.path = path
+        self.users = 0
+        self._gate = threading.Condition()
+        self._active = 0
+        self._env = _translated(
+            path,
+            lambda: lmdb.open(
+                str(path), map_size=map_bytes, max_dbs=len(DATABASES), max_readers=1024
+            ),
+        )
+        self.databases = {name: self._env.open_db(name) for name in DATABASES}
+        self._refuse_if_truncated()
+
+    @contextmanager
+    def read(self) -> "Iterator[lmdb.Transaction[bytes]]":
+        """Open a read transaction: a consistent view, released on exit."""
+        with self._transaction(write=False) as transaction:
+            yield transaction
+
+    def write(self, work: "Callable[[lmdb.Transaction[bytes]], Result]") -> Result:
+        """Run ``work`` in a write transaction and commit; run it again if the map was full."""
+        while True:
+            try:
+                with self._transaction(write=True) as transaction:
+                    return work(transaction)
+            except lmdb.MapFullError:
+                self._resize(2 * self._env.info()["map_size"])
+
+    @contextmanager
+    def _transaction(self, *, write: bool) -> "Iterator[lmdb.Transaction[bytes]]":
+        with self._gate:
+            self._active += 1
+        try:
+            with self._begin(write=write) as transaction:
+                yield transaction
+        except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
+            raise _damaged(self.path, error) from error
+        finally:
+            with self._gate:
+                self._active -= 1
+                self._gate.notify_all()
+
+    def _begin(self, *, write: bool) -> "lmdb.Transaction[bytes]":
+        try:
+            return self._env.begin(write=write)
+        except lmdb.MapResizedError:  # another process has grown the map beyond ours
+            with self._gate:
+                self._active -= 1
+            self._resize(0)
+            with self._gate:
+                self._active += 1
+            return self._env.begin(write=write)
+
+    def _resize(self, map_bytes: int) -> None:
+        with self._gate:
+            self._gate.wait_for(lambda: self._active == 0)
+            self._env.set_mapsize(map_bytes)
+
+    def _refuse_if_truncated(self) -> None:
+        """Check the file's length, because a read beyond it ends the process with SIGBUS."""
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        size = (self.path / "data.mdb").stat().st_size
+        if size < needed:
+            self._env.close()
+            raise _damaged(self.path, f"{size} bytes long, {needed} are in use")
+
+    def release(self) -> None:
+        """Close when the last user has gone."""
+        with _open_lock:
+            self.users -= 1
+            if self.users == 0:
+                _open.pop(_identity(self.path), None)
+                self._env.close()
+
+
+def acquire(path: Path, map_bytes: int = MAP_BYTES) -> Environment:
+    """Open the environment in a folder, or share the one this process has open.
+
+    Raises:
+        DamagedIndexError: The file is not a sound LMDB file.
+    """
+    with _open_lock:
+        environment = _open.get(_identity(path))
+        if environment is None:
+            environment = Environment(path, map_bytes)
+            _open[_identity(path)] = environment
+        environment.users += 1
+        return environment
+
+
+def _identity(path: Path) -> str:
+    return str(path.resolve())
+
+
+def _translated(path: Path, work: Callable[[], Result]) -> Result:
+    try:
+        return work()
+    except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, why: object) -> DamagedIndexError:
+    return DamagedIndexError(f"{path / 'data.mdb'}: damaged ({why}); run `mmsearch repair`")

@@ -1,0 +1,48 @@
+"""Which files are an index's own, and what the catalog is made of."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mmsearch.records import Modality
+from mmsearch.store.catalog import CatalogItem
+from mmsearch.store.manifest import Manifest
+from mmsearch.store.metadata import StoredItem
+
+CATALOG = "catalog.sqlite"
+_KINDS = (".vectors", ".codes", ".codebook", ".tmp")
+
+
+def remove_unnamed(folder: Path, manifest: Manifest) -> None:
+    """Remove the files that no commit names; only a writer may call it."""
+    named = manifest.files()
+    for path in folder.iterdir():
+        if path.suffix in _KINDS and path.name not in named:
+            path.unlink()
+
+
+def remove_catalog(folder: Path) -> None:
+    """Remove the catalog with its log."""
+    for path in folder.glob(f"{CATALOG}*"):
+        path.unlink()
+
+
+def catalog_item(stored: StoredItem, passage: Callable[[int], str | None]) -> CatalogItem:
+    """Return what the catalog holds of an item: its columns, its texts, its name.
+
+    The name has the highest ordinal that a chunk id can have, which no chunk reaches.
+
+    Args:
+        stored: The item.
+        passage: Gives the text of a chunk of a text file, by chunk id.
+    """
+    texts = [(stored.name_id, stored.item.name)]
+    for chunk_id in stored.chunk_ids(Modality.TEXT):
+        part, chunk = stored.locate(chunk_id)
+        text = part.text[_span(chunk.start, chunk.end)] if part.text else passage(chunk_id)
+        if text:
+            texts.append((chunk_id, text))
+    return CatalogItem(stored.id, stored.item.columns, texts)
+
+
+def _span(start: float | None, end: float | None) -> slice:
+    return slice(None if start is None else int(start), None if end is None else int(end))

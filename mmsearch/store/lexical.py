@@ -1,0 +1,138 @@
+"""BM25 over passages and file names with SQLite's FTS5, bounded in time, scaled to 0..1.
+
+The score of a passage D for the query terms t is Robertson and Zaragoza's (2009, "The
+Probabilistic Relevance Framework: BM25 and Beyond", eq. 3.15) as SQLite computes it
+(https://sqlite.org/fts5.html#the_bm25_function; k1 = 1.2, b = 0.75), divided by what no passage
+can exceed::
+
+    sum_t idf(t) * f(t,D) (k1 + 1) / (f(t,D) + k1 (1 - b + b |D| / avgdl))
+    ----------------------------------------------------------------------
+                        sum_t idf(t) * (k1 + 1)
+
+    idf(t) = ln((N - n(t) + 0.5) / (n(t) + 0.5)), at least 1e-6
+
+The bound counts every distinct term of the query, found or not. So a passage that holds only the
+commonest word of a query scores near 0, and scores of different queries compare.
+"""
+
+import math
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mmsearch.store.tokens import words
+
+K1 = 1.2
+_MIN_IDF = 1e-6  # FTS5's floor, for terms in at least half of the passages
+_MAX_TERMS = 32  # the rarest of a long query; each costs a pass over its postings
+_MAX_QUERY_CHARS = 10_000
+MAX_SCORED = 50_000
+"""Passages scored by one statement: FTS5 takes about 2.5 µs each (`benchmarks/where.py`)."""
+
+SCHEMA = (
+    "CREATE VIRTUAL TABLE passage USING fts5(words, tokenize = 'porter ascii')",
+    # In how many passages a term is. FTS5 could say, after a walk through all its postings.
+    "CREATE TABLE term (term TEXT PRIMARY KEY, passages INTEGER NOT NULL) WITHOUT ROWID",
+)
+_STEMMER = (
+    "CREATE VIRTUAL TABLE temp.stem USING fts5(words, content = '', tokenize = 'porter ascii')",
+    "CREATE VIRTUAL TABLE temp.stem_term USING fts5vocab(temp, stem, row)",
+    "CREATE VIRTUAL TABLE temp.stem_place USING fts5vocab(temp, stem, instance)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """A word of a query, its stem's document frequency and its weight."""
+
+    word: str
+    passages: int
+    idf: float
+
+
+def _fill_stemmer(connection: sqlite3.Connection, texts: Iterable[str]) -> None:
+    """Index texts in memory, under 0, 1, 2, ...: what FTS5 makes of words is asked of FTS5."""
+    if not connection.execute("SELECT 1 FROM temp.sqlite_schema LIMIT 1").fetchone():
+        for statement in _STEMMER:
+            connection.execute(statement)
+    connection.execute("INSERT INTO temp.stem(stem) VALUES ('delete-all')")
+    connection.executemany("INSERT INTO temp.stem(rowid, words) VALUES (?, ?)", enumerate(texts))
+
+
+def term_frequencies(connection: sqlite3.Connection, texts: Iterable[str]) -> list[tuple[str, int]]:
+    """For each term of the texts (words between spaces): how many of the texts hold it."""
+    _fill_stemmer(connection, texts)
+    return connection.execute("SELECT term, doc FROM temp.stem_term").fetchall()
+
+
+def rank(
+    connection: sqlite3.Connection, query: str, limit: int, n_passages: int
+) -> list[tuple[int, float]]:
+    """The passages that match a query best, as (chunk id, score), best first.
+
+    Any of the query's terms makes a match. To bound the time on large indexes:
+
+    * terms in at least half of the passages carry no weight, and are dropped unless the query has
+      no others;
+    * the rarest terms lead: a passage must hold one of them. The others count only beside them,
+      once the leading ones are in more than ``MAX_SCORED`` passages together;
+    * of a single word in more than ``MAX_SCORED`` passages, that many are scored.
+    """
+    terms = _query_terms(connection, query, n_passages)
+    bound = (K1 + 1) * sum(term.idf for term in terms)
+    leading, following = _split([term for term in terms if term.passages])
+    if not leading or limit < 1:
+        return []
+    found = dict(_scored(connection, _any_of(leading), limit))
+    if following:
+        both = f"({_any_of(leading)}) AND ({_any_of(following)})"
+        # A passage with terms of both kinds gets the fuller score; one that lacks the following
+        # terms already has it. So the merged head is that of scoring every leading passage.
+        found.update(_scored(connection, both, limit))
+    best = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
+    return [(chunk_id, min(score / bound, 1.0)) for chunk_id, score in best]
+
+
+def _query_terms(connection: sqlite3.Connection, query: str, n_passages: int) -> list[_Term]:
+    """The query's distinct stems, rarest first, those that are nowhere in front."""
+    distinct = list(dict.fromkeys(words(query[:_MAX_QUERY_CHARS])))
+    _fill_stemmer(connection, distinct)
+    stems = connection.execute("SELECT DISTINCT term, doc FROM temp.stem_place ORDER BY doc DESC")
+    word_of: Mapping[str, str] = {stem: distinct[place] for stem, place in stems}
+    counts = dict.fromkeys(word_of, 0)
+    marks = ",".join("?" * len(counts))
+    counts |= connection.execute(
+        f"SELECT term, passages FROM term WHERE term IN ({marks})", tuple(counts)
+    )
+    terms = [_Term(word_of[s], n, _idf(n, n_passages)) for s, n in counts.items()]
+    return sorted(terms, key=lambda term: (term.passages, term.word))
+
+
+def _idf(passages: int, n_passages: int) -> float:
+    odds = (n_passages - passages + 0.5) / (passages + 0.5)
+    return max(math.log(max(odds, 1e-300)), _MIN_IDF)
+
+
+def _split(present: Sequence[_Term]) -> tuple[list[_Term], list[_Term]]:
+    """Terms that a passage must hold one of, and those that only add to its score."""
+    weighty = [term for term in present if term.idf > _MIN_IDF] or list(present)
+    weighty = weighty[:_MAX_TERMS]
+    total = 0
+    for i, term in enumerate(weighty):
+        total += term.passages
+        if i and total > MAX_SCORED:
+            return weighty[:i], weighty[i:]
+    return weighty, []
+
+
+def _any_of(terms: Iterable[_Term]) -> str:
+    """An FTS5 expression; words hold letters, digits and marks only, and quotes make them data."""
+    return " OR ".join(f'"{term.word}"' for term in terms)
+
+
+def _scored(connection: sqlite3.Connection, expression: str, limit: int) -> list[tuple[int, float]]:
+    return connection.execute(
+        "SELECT id, score FROM (SELECT rowid AS id, -bm25(passage) AS score FROM passage"
+        " WHERE passage MATCH ? LIMIT ?) ORDER BY score DESC, id LIMIT ?",
+        (expression, MAX_SCORED, limit),
+    ).fetchall()

@@ -1,0 +1,103 @@
+"""Rewriting what is stored, never what it says: training codebooks, compaction."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.records import FloatArray
+from mmsearch.store.ann import choose_recipe, rows_to_train, train_codebook, training_rows
+from mmsearch.store.field import Field, load_codebook
+from mmsearch.store.files import FileInfo, write_file
+from mmsearch.store.manifest import EXACT, FieldInfo, SegmentInfo
+from mmsearch.store.metadata import CHUNK_BITS, Snapshot
+from mmsearch.store.segment import write_segment
+from mmsearch.store.writer import Writer
+
+EXACT_ROWS = 50_000
+"""Up to here an exact search is a few milliseconds and 50 to 200 MB of float32."""
+OUTGROWN = 8
+"""A codebook is trained anew when its field has grown by this factor."""
+_SEED = 0
+
+
+def settle(writer: Writer) -> None:
+    """Train codebooks for the fields that have become large, or have outgrown theirs."""
+    manifest = writer.manifest
+    fields = [
+        _with_codebook(writer, info, recipe)
+        for info in manifest.fields
+        if (recipe := wanted_recipe(manifest.recipe, info)) != EXACT and _is_due(info)
+    ]
+    if fields:
+        writer.replace_fields(fields, cleared=np.empty(0, np.int64))
+
+
+def compact(writer: Writer) -> None:
+    """Merge the segments of each field into one, without the vectors of deleted items."""
+    with writer.environment.read() as transaction:
+        dead = Snapshot(writer.environment, transaction).tombstones()
+    fields = [_rewritten(writer, info, dead) for info in writer.manifest.fields]
+    writer.replace_fields(fields, cleared=dead)
+
+
+def wanted_recipe(asked: str | None, info: FieldInfo) -> str:
+    """Return how a field of this size is searched: as asked, or by its size."""
+    if asked:
+        return asked if info.rows >= rows_to_train(asked) else EXACT
+    return choose_recipe(info.rows, info.dim) if info.rows >= EXACT_ROWS else EXACT
+
+
+def _is_due(info: FieldInfo) -> bool:
+    return info.codebook is None or info.rows >= OUTGROWN * info.trained_rows
+
+
+def _rewritten(writer: Writer, info: FieldInfo, dead: NDArray[np.int64]) -> FieldInfo:
+    field = Field(writer.folder, info)
+    keep = ~np.isin(field.ids >> CHUNK_BITS, dead)
+    ids = field.ids[keep]
+    if not len(ids):
+        return replace(info, segments=(), codebook=None, recipe=EXACT, epoch=info.epoch + 1)
+    blocks = (vectors[~np.isin(block >> CHUNK_BITS, dead)] for block, vectors in field.blocks())
+    vectors = write_segment(writer.folder, writer.new_name("vectors"), ids, blocks)
+    segment = SegmentInfo(vectors, None, len(ids), int(ids[-1]))
+    info = replace(info, segments=(segment,), codebook=None, recipe=EXACT, epoch=info.epoch + 1)
+    recipe = wanted_recipe(writer.manifest.recipe, info)
+    return info if recipe == EXACT else _with_codebook(writer, info, recipe)
+
+
+def _with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:
+    """Train a codebook on a sample of the field and encode all its rows."""
+    field = Field(writer.folder, info)
+    codebook = write_file(
+        writer.folder, writer.new_name("codebook"), [train_codebook(recipe, _sample(field, recipe))]
+    )
+    segments = [
+        replace(segment.info, codes=_write_codes(writer, codebook, segment.blocks()))
+        for segment in field.segments
+    ]
+    return replace(
+        info,
+        segments=tuple(segments),
+        codebook=codebook,
+        recipe=recipe,
+        trained_rows=info.rows,
+        epoch=info.epoch + 1,
+    )
+
+
+def _sample(field: Field, recipe: str) -> FloatArray:
+    count = min(field.rows, training_rows(recipe, field.info.dim))
+    rows = np.random.default_rng(_SEED).choice(field.rows, count, replace=False)
+    return field.gather(np.sort(rows))
+
+
+def _write_codes(
+    writer: Writer,
+    codebook: FileInfo,
+    blocks: Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]],
+) -> FileInfo:
+    index = load_codebook(writer.folder, codebook)
+    codes = (index.encode(vectors.astype(np.float32)).tobytes() for _, vectors in blocks)
+    return write_file(writer.folder, writer.new_name("codes"), codes)

@@ -1,0 +1,139 @@
+"""The manifest: the one record that says what an index consists of at a commit."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mmsearch.errors import IndexFormatError
+from mmsearch.records import FieldName, Modality, Space
+from mmsearch.store.files import FileInfo
+
+FORMAT = 1
+EXACT = "exact"
+"""The recipe of a field without a codebook."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """An immutable set of vectors of one field.
+
+    Attributes:
+        vectors: The file with the chunk ids and the float16 vectors.
+        codes: The file with FAISS's codes of the same rows, once the field has a codebook.
+        rows: How many vectors.
+        last_id: The highest chunk id.
+    """
+
+    vectors: FileInfo
+    codes: FileInfo | None
+    rows: int
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """All vectors of one (space, modality).
+
+    Attributes:
+        name: Which space and modality.
+        dim: Number of dimensions.
+        segments: In the order of their chunk ids, which do not overlap.
+        codebook: The trained, empty FAISS index; ``None`` while the field is searched exactly.
+        recipe: FAISS factory string of the codebook, ``"exact"`` without one.
+        trained_rows: How many rows the field had when its codebook was trained.
+        epoch: Rises when rows or codes change otherwise than by appending.
+    """
+
+    name: FieldName
+    dim: int
+    segments: tuple[SegmentInfo, ...] = ()
+    codebook: FileInfo | None = None
+    recipe: str = EXACT
+    trained_rows: int = 0
+    epoch: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Vectors on disk, those of deleted items included."""
+        return sum(segment.rows for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an index consists of.
+
+    Attributes:
+        model: The name that loads the model.
+        spaces: The model's spaces, by which another model is refused.
+        recipe: The FAISS factory string that the user asked for; ``None``: chosen by size.
+        commit: Number of the commit that wrote this.
+        next_item_id: Ids below it have been given out.
+        next_file: Number of the next file.
+        items: How many live items there are.
+        fields: The fields that hold vectors.
+        versions: Library versions at creation; for information.
+    """
+
+    model: str
+    spaces: tuple[Space, ...]
+    recipe: str | None = None
+    commit: int = 0
+    next_item_id: int = 1
+    next_file: int = 1
+    items: int = 0
+    fields: tuple[FieldInfo, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def field(self, name: FieldName) -> FieldInfo | None:
+        """Return the field of that name, or None when nothing was indexed in it."""
+        return next((field for field in self.fields if field.name == name), None)
+
+    def files(self) -> set[str]:
+        """Name every file that this manifest keeps alive."""
+        names = {f.codebook.name for f in self.fields if f.codebook}
+        for info in (segment for f in self.fields for segment in f.segments):
+            names.add(info.vectors.name)
+            if info.codes:
+                names.add(info.codes.name)
+        return names
+
+    def to_json(self) -> bytes:
+        """Encode for LMDB."""
+        return json.dumps({"format": FORMAT, **asdict(self)}).encode()
+
+    @staticmethod
+    def from_json(encoded: bytes) -> "Manifest":
+        """Decode what :meth:`to_json` wrote.
+
+        Raises:
+            IndexFormatError: A newer version of mmsearch wrote it.
+        """
+        raw = json.loads(encoded)
+        version = raw.pop("format")
+        if version > FORMAT:
+            raise IndexFormatError(
+                f"the index has format {version}, this version reads up to {FORMAT}: "
+                "upgrade mmsearch"
+            )
+        raw["spaces"] = tuple(Space(**space) for space in raw["spaces"])
+        raw["fields"] = tuple(_field(f) for f in raw["fields"])
+        return Manifest(**raw)
+
+
+def _file(raw: dict[str, Any] | None) -> FileInfo | None:
+    return None if raw is None else FileInfo(**raw)
+
+
+def _field(raw: dict[str, Any]) -> FieldInfo:
+    return FieldInfo(
+        name=FieldName(raw["name"]["space"], Modality(raw["name"]["modality"])),
+        dim=raw["dim"],
+        segments=tuple(
+            SegmentInfo(FileInfo(**s["vectors"]), _file(s["codes"]), s["rows"], s["last_id"])
+            for s in raw["segments"]
+        ),
+        codebook=_file(raw["codebook"]),
+        recipe=raw["recipe"],
+        trained_rows=raw["trained_rows"],
+        epoch=raw["epoch"],
+    )

@@ -1,0 +1,131 @@
+"""Reading an index: each view is one commit, whatever writers do meanwhile."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import DamagedIndexError, IndexNotFoundError
+from mmsearch.records import FieldName
+from mmsearch.store.catalog import Catalog
+from mmsearch.store.environment import Environment, acquire
+from mmsearch.store.field import Field
+from mmsearch.store.layout import CATALOG
+from mmsearch.store.manifest import Manifest
+from mmsearch.store.metadata import Snapshot
+
+_ATTEMPTS = 10
+
+
+class State:
+    """The opened files of one commit; immutable, shared by the views of all threads."""
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, dead: NDArray[np.int64], previous: "State | None"
+    ) -> None:
+        self.manifest = manifest
+        self.dead = dead
+        before = previous.fields if previous else {}
+        self.fields: dict[FieldName, Field] = {
+            info.name: Field(folder, info, before.get(info.name))
+            if info.name not in before or before[info.name].info != info
+            else before[info.name]
+            for info in manifest.fields
+        }
+        self._alive: dict[FieldName, NDArray[np.bool_]] = {}
+
+    def alive(self, name: FieldName) -> NDArray[np.bool_]:
+        """Return which rows of a field belong to live items, (rows,) bool."""
+        if name not in self._alive:
+            self._alive[name] = ~np.isin(self.fields[name].owners, self.dead)
+        return self._alive[name]
+
+
+@dataclass(frozen=True)
+class View:
+    """One commit: records through an LMDB transaction, vectors through opened files."""
+
+    snapshot: Snapshot
+    state: State
+    folder: Path
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the commit."""
+        return self.state.manifest
+
+    @cached_property
+    def live_items(self) -> NDArray[np.bool_]:
+        """Return for each item id below ``next_item_id`` whether it is alive."""
+        alive = np.ones(self.manifest.next_item_id, dtype=bool)
+        alive[self.state.dead] = False
+        return alive
+
+
+class Reader:
+    """Opens an index for reading; thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the index.
+
+        Raises:
+            IndexNotFoundError: There is none.
+            DamagedIndexError: LMDB's file is damaged.
+        """
+        if not (folder / "data.mdb").is_file():
+            raise IndexNotFoundError(
+                f"{folder}: there is no index here; make one with `mmsearch index PATH`"
+            )
+        self.folder = folder
+        self.environment: Environment = acquire(folder)
+        self._lock = threading.Lock()
+        self._state: State | None = None
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The lexical and column index, opened for reading."""
+        return Catalog(self.folder / CATALOG)
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        """Look at the newest commit.
+
+        Raises:
+            DamagedIndexError: A file or record is missing or not what was written.
+        """
+        missing: tuple[int, FileNotFoundError] | None = None
+        for _ in range(_ATTEMPTS):
+            with self.environment.read() as transaction:
+                snapshot = Snapshot(self.environment, transaction)
+                manifest = snapshot.manifest()
+                if manifest is None:
+                    raise IndexNotFoundError(f"{self.folder}: an empty index; make it anew")
+                try:
+                    state = self._state_of(manifest, snapshot)
+                except FileNotFoundError as error:
+                    if missing and missing[0] == manifest.commit:
+                        break  # the same commit names it still: nobody replaced it
+                    missing = (manifest.commit, error)
+                    continue
+                yield View(snapshot, state, self.folder)
+                return
+        assert missing is not None
+        raise DamagedIndexError(f"{missing[1].filename}: missing; run `mmsearch repair`")
+
+    def _state_of(self, manifest: Manifest, snapshot: Snapshot) -> State:
+        with self._lock:
+            if self._state is None or self._state.manifest.commit != manifest.commit:
+                dead = snapshot.tombstones()
+                self._state = State(self.folder, manifest, dead, self._state)
+            return self._state
+
+    def close(self) -> None:
+        """Release the environment and the catalog."""
+        if "catalog" in self.__dict__:
+            self.catalog.close()
+        self.environment.release()

@@ -1,0 +1,96 @@
+"""A segment: chunk ids and float16 vectors of one field, immutable, memory-mapped.
+
+The file is the ids, (rows,) int64 ascending, padded to a whole block, then the vectors,
+(rows, dim) float16, row by row.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.records import FloatArray
+from mmsearch.store.files import BLOCK_BYTES, CheckedFile, FileInfo, write_file
+from mmsearch.store.manifest import SegmentInfo
+
+_STREAM_ROWS = 8192
+
+
+class Segment:
+    """An opened segment."""
+
+    def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
+        """Map the file and check its ids.
+
+        Raises:
+            FileNotFoundError: A writer has replaced it since the manifest was read.
+            DamagedIndexError: It is not what was written.
+        """
+        self.info = info
+        self.rows = info.rows
+        self.dim = dim
+        self.file = CheckedFile(folder, info.vectors)
+        self.ids: NDArray[np.int64] = self.file.read(0, 8 * info.rows).view(np.int64)
+        self._start = _padded(8 * info.rows)
+        self._vectors = (
+            self.file.unchecked(self._start, info.vectors.payload_bytes)
+            .view(np.float16)
+            .reshape(info.rows, dim)
+        )
+
+    def gather(self, rows: NDArray[np.int64]) -> FloatArray:
+        """Return the vectors of some rows as (n, dim) float32, their blocks checked."""
+        self.file.check(self._blocks(rows))
+        return self._vectors[rows].astype(np.float32)
+
+    def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+        """Stream (ids, float16 vectors), checked."""
+        for start in range(0, self.rows, _STREAM_ROWS):
+            rows = np.arange(start, min(start + _STREAM_ROWS, self.rows))
+            self.file.check(self._blocks(rows))
+            yield self.ids[rows], self._vectors[start : start + len(rows)]
+
+    def damaged_rows(self) -> NDArray[np.int64]:
+        """Return the rows whose vectors fail their checksum now."""
+        bad = self.file.damaged_blocks()
+        rows = np.arange(self.rows)
+        first, last = self._block_span(rows)
+        return rows[np.isin(first, bad) | np.isin(last, bad)]
+
+    def _block_span(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        row_bytes = 2 * self.dim
+        first = self._start + rows * row_bytes
+        return first // BLOCK_BYTES, (first + row_bytes - 1) // BLOCK_BYTES
+
+    def _blocks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        first, last = self._block_span(rows)
+        return np.concatenate([first, last])
+
+
+def write_segment(
+    folder: Path,
+    name: str,
+    ids: NDArray[np.int64],
+    vectors: Sequence[NDArray[np.float16]] | Iterator[NDArray[np.float16]],
+) -> FileInfo:
+    """Write a segment's file.
+
+    Args:
+        folder: The index folder.
+        name: The file's name.
+        ids: (rows,) int64 chunk ids, ascending.
+        vectors: Blocks of (n, dim) float16 that are rows in the order of ``ids``.
+    """
+
+    def payload() -> Iterator[bytes | memoryview]:
+        yield ids.tobytes()
+        yield bytes(_padded(8 * len(ids)) - 8 * len(ids))
+        for block in vectors:
+            yield np.ascontiguousarray(block).tobytes()
+
+    return write_file(folder, name, payload())
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES

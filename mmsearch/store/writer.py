@@ -1,0 +1,232 @@
+"""Writing an index: everything between two commits becomes visible at once, or never."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import IndexNotFoundError
+from mmsearch.records import Chunk, FieldName, Item
+from mmsearch.store.catalog import CatalogItem
+from mmsearch.store.catalog_writer import CatalogWriter
+from mmsearch.store.environment import Environment, acquire
+from mmsearch.store.field import load_codebook
+from mmsearch.store.files import FileInfo, write_file
+from mmsearch.store.layout import CATALOG, catalog_item, remove_catalog, remove_unnamed
+from mmsearch.store.lock import WriterLock
+from mmsearch.store.manifest import FieldInfo, Manifest, SegmentInfo
+from mmsearch.store.merge import merge_tail
+from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredFailure, StoredItem, Update
+from mmsearch.store.segment import write_segment
+
+Float16Array = NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item that is ready to be stored.
+
+    Attributes:
+        item: The item, without an id.
+        chunks: For each part the stretches that were embedded.
+        vectors: For each field (n, dim) float16, a row for each chunk of its modality.
+        passages: The texts of the chunks of text files, by chunk ordinal.
+        fingerprint: See :class:`StoredItem`.
+        contents: See :class:`StoredItem`.
+        replaces: Items that this one takes the place of.
+    """
+
+    item: Item
+    chunks: tuple[tuple[Chunk, ...], ...]
+    vectors: Mapping[FieldName, Float16Array]
+    passages: Mapping[int, str]
+    fingerprint: str
+    contents: str
+    replaces: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Batch:
+    """What the next commit holds."""
+
+    entries: list[Entry] = field(default_factory=list)
+    touched: list[StoredItem] = field(default_factory=list)
+    failures: list[tuple[bytes, StoredFailure]] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.touched or self.failures or self.removed)
+
+
+class Writer:
+    """The one writer of an index, from construction to :meth:`close`."""
+
+    def __init__(self, folder: Path, initial: Manifest | None = None) -> None:
+        """Take the writer lock, and clear away what a dead writer left.
+
+        Args:
+            folder: The index folder; it exists.
+            initial: The manifest of a new index.
+
+        Raises:
+            IndexLockedError: Another writer is at work.
+        """
+        self.folder = folder
+        self._lock = WriterLock(folder)
+        self._dead: list[int] = []  # items that the next commit clears from the catalog
+        try:
+            self.environment: Environment = acquire(folder)
+            self.manifest = self._load_manifest(initial)
+            remove_unnamed(folder, self.manifest)
+            self.catalog = CatalogWriter(folder / CATALOG)
+            self._reconcile_catalog()
+            self._dead = self._tombstones()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _load_manifest(self, initial: Manifest | None) -> Manifest:
+        with self.environment.read() as transaction:
+            manifest = Snapshot(self.environment, transaction).manifest()
+        if manifest is not None:
+            return manifest
+        if initial is None:
+            raise IndexNotFoundError(f"{self.folder}: an empty index; make it anew")
+        self.environment.write(lambda txn: self._update(txn).put_manifest(initial))
+        return initial
+
+    def _reconcile_catalog(self) -> None:
+        """Undo what a writer that died between catalog and LMDB left; rebuild what lags."""
+        commit = self.manifest.commit
+        if self.catalog.stamp < commit:
+            self.rebuild_catalog()
+        elif self.catalog.stamp > commit:
+            self.catalog.prune(self.manifest.next_item_id, commit)
+
+    def rebuild_catalog(self) -> None:
+        """Make the lexical and column index anew from LMDB."""
+        self.catalog.close()
+        remove_catalog(self.folder)
+        self.catalog = CatalogWriter(self.folder / CATALOG)
+        with self.environment.read() as transaction:
+            snapshot = Snapshot(self.environment, transaction)
+            items = (catalog_item(stored, snapshot.passage) for stored in snapshot.items())
+            self.catalog.write(items, dead=(), stamp=self.manifest.commit)
+
+    def commit(self, batch: Batch) -> None:
+        """Make a batch part of the index, durably and as a whole."""
+        self._reconcile_catalog()  # a commit that failed may have left its rows
+        manifest = replace(self.manifest, commit=self.manifest.commit + 1)
+        first_id = manifest.next_item_id
+        stored = [_stored(entry, first_id + n) for n, entry in enumerate(batch.entries)]
+        manifest = replace(manifest, next_item_id=first_id + len(stored))
+        manifest = self._write_segments(manifest, stored, batch.entries)
+        self.catalog.write(
+            (_catalog_item(s, e) for s, e in zip(stored, batch.entries, strict=True)),
+            dead=self._dead,
+            stamp=manifest.commit,
+        )
+        self.manifest = self.environment.write(
+            lambda txn: _apply(self._update(txn), manifest, stored, batch)
+        )
+        self._dead = [*batch.removed, *(i for entry in batch.entries for i in entry.replaces)]
+        remove_unnamed(self.folder, self.manifest)
+
+    def replace_fields(self, fields: Iterable[FieldInfo], cleared: NDArray[np.int64]) -> None:
+        """Commit rewritten fields; the tombstones of ``cleared`` items have no vectors left."""
+        by_name = {f.name: f for f in self.manifest.fields} | {f.name: f for f in fields}
+        manifest = replace(
+            self.manifest, commit=self.manifest.commit + 1, fields=tuple(by_name.values())
+        )
+        self.catalog.write((), dead=self._tombstones(), stamp=manifest.commit)
+        self._dead = []
+
+        def work(transaction: "lmdb.Transaction[bytes]") -> None:
+            update = self._update(transaction)
+            update.clear_tombstones(cleared)
+            update.put_manifest(manifest)
+
+        self.environment.write(work)
+        self.manifest = manifest
+        remove_unnamed(self.folder, manifest)
+
+    def new_name(self, kind: str) -> str:
+        """Return a file name that no commit has used."""
+        number = self.manifest.next_file
+        self.manifest = replace(self.manifest, next_file=number + 1)
+        return f"{number:08d}.{kind}"
+
+    def _write_segments(
+        self, manifest: Manifest, stored: Sequence[StoredItem], entries: Sequence[Entry]
+    ) -> Manifest:
+        for name in sorted({name for entry in entries for name in entry.vectors}):
+            ids = [chunk for s in stored for chunk in s.chunk_ids(name.modality)]
+            blocks = [entry.vectors[name] for entry in entries if name in entry.vectors]
+            dim = blocks[0].shape[1]
+            info = manifest.field(name) or FieldInfo(name, dim)
+            segment = self._write_segment(info, np.array(ids, np.int64), blocks)
+            info = replace(info, segments=(*info.segments, segment))
+            info = merge_tail(self.folder, info, self.new_name)
+            others = tuple(f for f in manifest.fields if f.name != name)
+            manifest = replace(manifest, fields=(*others, info))
+        return replace(manifest, next_file=self.manifest.next_file)
+
+    def _write_segment(
+        self, info: FieldInfo, ids: NDArray[np.int64], blocks: Sequence[Float16Array]
+    ) -> SegmentInfo:
+        vectors = write_segment(self.folder, self.new_name("vectors"), ids, blocks)
+        codes = self._write_codes(info, blocks) if info.codebook else None
+        return SegmentInfo(vectors, codes, len(ids), int(ids[-1]))
+
+    def _write_codes(self, info: FieldInfo, blocks: Sequence[Float16Array]) -> FileInfo:
+        assert info.codebook is not None
+        index = load_codebook(self.folder, info.codebook)
+        codes = (index.encode(block.astype(np.float32)).tobytes() for block in blocks)
+        return write_file(self.folder, self.new_name("codes"), codes)
+
+    def _tombstones(self) -> list[int]:
+        with self.environment.read() as transaction:
+            return [int(i) for i in Snapshot(self.environment, transaction).tombstones()]
+
+    def _update(self, transaction: "lmdb.Transaction[bytes]") -> Update:
+        return Update(self.environment, transaction)
+
+    def close(self) -> None:
+        """Release everything; what was not committed is forgotten."""
+        self.catalog.close()
+        self.environment.release()
+        self._lock.release()
+
+
+def _stored(entry: Entry, item_id: int) -> StoredItem:
+    return StoredItem(
+        replace(entry.item, id=item_id), entry.chunks, entry.fingerprint, entry.contents
+    )
+
+
+def _catalog_item(stored: StoredItem, entry: Entry) -> CatalogItem:
+    base = stored.id << CHUNK_BITS
+    return catalog_item(stored, lambda chunk_id: entry.passages.get(chunk_id - base))
+
+
+def _apply(
+    update: Update, manifest: Manifest, stored: Sequence[StoredItem], batch: Batch
+) -> Manifest:
+    """Write the records of a commit; returns the manifest with the items counted."""
+    gone = {i for entry in batch.entries for i in entry.replaces} | set(batch.removed)
+    dead = [item for item in map(update.item, sorted(gone)) if item is not None]
+    for item in dead:
+        update.remove_item(item)
+    for key, failure in batch.failures:
+        update.put_failure(key, failure)
+    for item in (*batch.touched, *stored):
+        update.put_item(item)
+    for item, entry in zip(stored, batch.entries, strict=True):
+        for ordinal, text in entry.passages.items():
+            update.put_passage((item.id << CHUNK_BITS) + ordinal, text)
+    manifest = replace(manifest, items=manifest.items + len(stored) - len(dead))
+    update.put_manifest(manifest)
+    return manifest

@@ -1,0 +1,127 @@
+"""What mini is trained on: pictures with captions or labels, sounds with labels, lines of text."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SOUND_TEST_FOLD = 4
+"""The fold of ESC-10 that is kept for reported figures."""
+
+SENTENCE_FILES = (
+    "audiocaps_train.txt",
+    "audiocaps_val.txt",
+    "clotho_train.txt",
+    "clotho_val.txt",
+    "clotho_test.txt",
+    "coco_val2017.txt",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture to train on.
+
+    Attributes:
+        path: The file.
+        texts: Captions, or one sentence made from its class name; empty when nothing is known.
+        kind: The collection it comes from.
+    """
+
+    path: Path
+    texts: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A labelled sound to train on.
+
+    Attributes:
+        path: The file.
+        label: What sounds, in words.
+        kind: ``esc10`` or ``instruments``.
+        group: Recordings of one group share a source: a fold, or a note.
+    """
+
+    path: Path
+    label: str
+    kind: str
+    group: str
+
+
+def words(name: str) -> str:
+    """A class or file name as plain words: ``grand_piano`` → ``grand piano``."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return re.sub(r"[_\W]+", " ", spaced).strip().lower()
+
+
+def flickr(data: Path, split: str) -> list[Picture]:
+    """The photographs of one split of Flickr8k with their five captions each."""
+    rows = map(json.loads, (data / "flickr8k/captions.jsonl").read_text().splitlines())
+    return [
+        Picture(data / "flickr8k" / row["image"], tuple(row["captions"]), "flickr8k")
+        for row in rows
+        if row["split"] == split
+    ]
+
+
+def pictures(data: Path) -> list[Picture]:
+    """Every picture to train on: the Flickr8k train split first, then the other collections."""
+    found = flickr(data, "train")
+    found += [Picture(path, (), "photos") for path in sorted(data.glob("photos/**/*.jpg"))]
+    templates = {
+        "caltech101": "a photo of a {}",
+        "flowers": "a photo of {} flowers",
+        "scenes64": "a photo of a {} landscape",
+    }
+    for kind, template in templates.items():
+        for path in sorted(data.glob(f"{kind}/*/*.*")):
+            found.append(Picture(path, (template.format(words(path.parent.name)),), kind))
+    return found
+
+
+def recordings(data: Path) -> list[Recording]:
+    """Every labelled sound, the test fold of ESC-10 included (see ``SOUND_TEST_FOLD``)."""
+    found = [
+        Recording(path, sound_label(path.parent.name), "esc10", path.name.split("-")[0])
+        for path in sorted(data.glob("esc10/*/*.ogg"))
+    ]
+    for path in sorted(data.glob("instruments/*/*.mp3")):
+        note = path.stem.split("_")[1] if "_" in path.stem else path.stem
+        found.append(Recording(path, words(path.parent.name), "instruments", note))
+    return found
+
+
+def sound_label(name: str) -> str:
+    """A class name of ESC-10 as people say it."""
+    return words(name)
+
+
+def sentences(data: Path) -> list[str]:
+    """Captions of pictures and sounds, each once; none of the Flickr8k dev split."""
+    lines = [line for name in SENTENCE_FILES for line in _lines(data / "captions" / name)]
+    lines += [text.strip() for picture in flickr(data, "train") for text in picture.texts]
+    return list(dict.fromkeys(filter(None, lines)))
+
+
+def names(data: Path) -> list[str]:
+    """Names of things and sounds: classes, AudioSet's ontology, ImageNet's labels."""
+    found = [words(folder.name) for folder in sorted(data.glob("*/*")) if folder.is_dir()]
+    ontology = json.loads((data / "captions/audioset_ontology.json").read_text())
+    found += [entry["name"].lower() for entry in ontology]
+    for line in _lines(data / "teachers/imagenet_labels.txt"):
+        found += [part.strip().lower() for part in line.split(",")]
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def descriptions(data: Path) -> list[str]:
+    """AudioSet's descriptions of its sound classes."""
+    ontology = json.loads((data / "captions/audioset_ontology.json").read_text())
+    return [entry["description"] for entry in ontology if entry["description"]]
+
+
+def _lines(path: Path) -> Iterator[str]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        yield line.strip()

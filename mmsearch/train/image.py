@@ -1,0 +1,102 @@
+"""The image stages: a tower of our own learns what the teacher sees in each crop, then the space."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, smooth_l1_loss
+
+from mmsearch.encode.mini.features import IMAGE_SIDE
+from mmsearch.encode.mini.towers import SIZES, Tower, build, image_input
+from mmsearch.records import FloatArray
+from mmsearch.train.loop import Loop
+from mmsearch.train.text import batches
+from mmsearch.train.views import CROP_SIDE, Views
+
+log = logging.getLogger(__name__)
+
+BATCH = 96
+SMALLEST_CROP = 112
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the teacher's outputs are brought to one scale.
+
+    Attributes:
+        mean: (2025,) float32.
+        deviation: (2025,) float32.
+    """
+
+    mean: FloatArray
+    deviation: FloatArray
+
+    def __call__(self, teacher: NDArray[np.float16]) -> Tensor:
+        """Scale (n, 2025) outputs to about unit variance."""
+        scaled = (_rooted(teacher) - self.mean) / self.deviation
+        return torch.from_numpy(np.clip(scaled, -6, 6).astype(np.float32))
+
+
+def fit_scale(teacher: NDArray[np.float16]) -> Scale:
+    """Measure mean and deviation of the teacher's outputs."""
+    rooted = _rooted(teacher)
+    return Scale(rooted.mean(axis=0), rooted.std(axis=0) + 1e-2)
+
+
+def _rooted(teacher: NDArray[np.float16]) -> FloatArray:
+    """Square roots bring the many small class scores nearer to the few large ones."""
+    return np.sqrt(np.maximum(teacher.astype(np.float32), 0))
+
+
+def augment(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
+    """A batch as the tower takes it, changed a little: (n, 3, 112, 112) float32.
+
+    Each crop is mirrored or not and changed in brightness, contrast and colour; the whole batch
+    is cropped by up to an eighth, little enough that the teacher's words still hold.
+    """
+    side = int(rng.integers(SMALLEST_CROP, CROP_SIDE + 1))
+    top, left = rng.integers(0, CROP_SIDE - side + 1, 2)
+    x = image_input(torch.from_numpy(pixels[:, top : top + side, left : left + side]))
+    if side != IMAGE_SIDE:
+        x = interpolate(x, (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear", antialias=True)
+    mirrored = torch.from_numpy(rng.random(len(x)) < 0.5)
+    x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+    gain = torch.from_numpy(rng.uniform(0.75, 1.25, (len(x), 3, 1, 1)).astype(np.float32))
+    gain = (gain + gain.mean(dim=1, keepdim=True)) / 2
+    shift = torch.from_numpy(rng.uniform(-0.15, 0.15, (len(x), 1, 1, 1)).astype(np.float32))
+    return (x * gain + shift).contiguous(memory_format=torch.channels_last)
+
+
+class Watcher(nn.Module):
+    """A tower with a second head that names the teacher's outputs; only the tower is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tower: Tower = build("image")
+        self.teacher_head = nn.Linear(SIZES["image"][1][-1], 2025)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Points in the space before scaling to unit length, and guesses of the teacher's outputs."""
+        with torch.autocast("cpu", torch.bfloat16):
+            pooled = self.tower.pool(x)
+        pooled = pooled.float()
+        return self.tower.head(pooled), self.teacher_head(pooled)
+
+
+def watch(views: Views, scale: Scale, out: Path, epochs: int, seed: int) -> Watcher:
+    """Teach a tower to see what the teacher sees, before it knows of the space."""
+    torch.manual_seed(seed)
+    watcher = Watcher()
+    targets = scale(views.teacher)
+    optimizer = torch.optim.AdamW(watcher.parameters(), lr=2e-3, weight_decay=0.02)
+    loop = Loop(watcher, optimizer, epochs * (len(targets) // BATCH), out)
+    rng = np.random.default_rng([seed, 5])
+    while loop.running:
+        for numbers in batches(len(targets), BATCH, rng):
+            _, guess = watcher(augment(views.pixels[numbers], rng))
+            loop.step(smooth_l1_loss(guess, targets[torch.from_numpy(numbers)]))
+    return watcher

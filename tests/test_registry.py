@@ -1,0 +1,65 @@
+"""Models by name: pairs, canonical names, and what importing costs."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_checkpoints import embed, pictures, sounds, write_clap, write_open_clip
+
+from mmsearch.encode import load_model
+from mmsearch.errors import ModelError, UsageError
+from mmsearch.records import FieldName, Modality
+
+
+def test_a_pair_embeds_a_text_in_both_spaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_open_clip(tmp_path / "a+b", "siglip")
+    write_clap(tmp_path / "clap")
+    monkeypatch.chdir(tmp_path)
+    model = load_model("open_clip:local-dir:a+b+clap:clap", device="cpu")
+    assert model.name == f"open_clip:local-dir:{tmp_path}/a+b+clap:{tmp_path}/clap"
+    visual, acoustic = model.spaces
+    assert (visual.name, visual.dim) == ("visual", 20)
+    assert (acoustic.name, acoustic.dim) == ("acoustic", 24)
+    assert model.fields(Modality.TEXT) == (
+        FieldName("visual", Modality.TEXT),
+        FieldName("acoustic", Modality.TEXT),
+    )
+    inputs: dict[Modality, list[Any]]
+    inputs = {Modality.TEXT: ["a dog"], Modality.IMAGE: pictures(), Modality.AUDIO: sounds()}
+    for modality, some in inputs.items():
+        for field in model.fields(modality):
+            encoder = model.encoder(field)
+            assert embed(encoder, some).shape == (len(some), encoder.space.dim)
+    monkeypatch.chdir("/")
+    assert load_model(model.name).identity == model.identity
+
+
+def test_unknown_names_list_what_there_is() -> None:
+    for name in ("clip", "", "mini:2", "torch:x"):
+        with pytest.raises(ModelError, match=rf"^there is no model '{name}'; there are mini, .*$"):
+            load_model(name)
+    with pytest.raises(ModelError, match=r"has two parts of one kind, which would share a space$"):
+        load_model("clap:laion/clap-htsat-fused+clap:laion/clap-htsat-unfused")
+
+
+def test_an_unknown_device_is_named(tmp_path: Path) -> None:
+    folder = write_open_clip(tmp_path / "siglip", "siglip")
+    for device in ("gpu", "cuda:99"):
+        image = load_model(f"open_clip:local-dir:{folder}", device).encoders[1]
+        with pytest.raises(UsageError, match=rf"^device '{device}' cannot be used: .*$"):
+            image.prepare(pictures()[0])
+
+
+def test_names_are_resolved_without_heavy_imports() -> None:
+    code = (
+        "import sys; from mmsearch.encode import load_model;"
+        "load_model('open_clip:ViT-B-32/laion2b_s34b_b79k+clap:laion/clap-htsat-unfused');"
+        "heavy = {'torch', 'open_clip', 'transformers', 'torchaudio', 'huggingface_hub'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr) == ("[]", "")
