@@ -1,6 +1,31 @@
 """Limits and defaults, each with its reason; and where an index lives."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+
+INDEX_VARIABLE = "MMSEARCH_INDEX"
+INDEXES = "indexes"
+DEFAULT_INDEX = "default"
+
+
+def locate_index(name: str | None = None) -> Path:
+    """Return the folder of an index, which need not exist.
+
+    A bare name is a folder in ``indexes/``, looked for from the working directory upwards as git
+    looks for its repository, and below the working directory when there is none. Anything with a
+    separator in it is a path.
+
+    Args:
+        name: A name or path; by default what MMSEARCH_INDEX says, else ``default``.
+    """
+    name = name or os.environ.get(INDEX_VARIABLE) or DEFAULT_INDEX
+    if os.sep in name or name in (".", ".."):
+        return Path(name).expanduser()
+    here = Path.cwd()
+    homes = (folder / INDEXES for folder in (here, *here.parents))
+    home = next((folder for folder in homes if folder.is_dir()), here / INDEXES)
+    return home / name
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,3 +41,16 @@ class IndexFormatError(MMSearchError):
 
 class DamagedIndexError(MMSearchError):
     """Something read back from an index fails its checksum or is missing."""
+
+
+def one_line(text: str) -> str:
+    """Return a name or value as a message shows it: whatever cannot be printed is escaped.
+
+    File names may hold line breaks, terminal codes and bytes that are not UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

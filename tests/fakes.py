@@ -45,7 +45,8 @@ class FakeEncoder:
 
     def encode(self, prepared: Sequence[list[str]]) -> FloatArray:
         rows = np.stack([np.sum([word_vector(w) for w in words], axis=0) for words in prepared])
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit.astype(np.float32)
 
 
 def fake_model() -> Model:

@@ -24,6 +24,7 @@ HOSTILE_NAMES = (
     "c1\x9b31m\x85.png",
     "[bold red]:smile:[/].png",
 )
+WHOLE = Chunk()
 
 
 def hit_of(
@@ -31,7 +32,7 @@ def hit_of(
     modality: Modality,
     *,
     rank: int = 1,
-    chunk: Chunk = Chunk(),
+    chunk: Chunk = WHOLE,
     text: str | None = None,
     columns: Mapping[str, ColumnValue] | None = None,
     relevance: float | None = None,

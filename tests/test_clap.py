@@ -116,6 +116,7 @@ def test_a_window_is_never_cropped_at_random(folders: dict[str, Path]) -> None:
     rng = np.random.default_rng(0)
     for rate_hz in (7_999, 8_000, 11_025, 44_100, 96_001):
         window = Sound(rng.normal(size=2 * rate_hz).astype(np.float32), rate_hz)
+        window.samples.setflags(write=False)  # as a decoder's view of a longer sound may be
         first, second = audio.prepare(window), audio.prepare(window)
         np.testing.assert_array_equal(first.mels, second.mels)
         assert not first.is_longer.any()
@@ -218,7 +219,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused(
     state = load_file(weights)
     del state["text_projection.linear1.bias"]
     save_file(state, weights, metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"lack 1, first text_projection\.linear1\.bias$"):
+    with pytest.raises(ModelError, match=r"1 are missing, first text_projection\.linear1\.bias$"):
         embed(load_model(f"clap:{folder}").encoders[0], TEXTS)
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelError, match=rf"^cannot load {re.escape(str(folder))}: .*$"):

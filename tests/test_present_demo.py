@@ -54,9 +54,7 @@ def test_the_manifest_names_a_picture_a_caption_and_a_sound(demo: Path) -> None:
 
 
 @needs_photos
-def test_the_queries_name_files_that_are_there_and_not_indexed(demo: Path, tmp_path: Path) -> None:
-    sources = write_demo_data(tmp_path / "again")
-    assert all(source.exists() for source in sources)
+def test_the_queries_name_files_that_are_there_and_not_indexed(demo: Path) -> None:
     queries = demo_queries(demo)
     used = [
         Path(q.arguments[name])
@@ -70,7 +68,7 @@ def test_the_queries_name_files_that_are_there_and_not_indexed(demo: Path, tmp_p
 
 @needs_photos
 def test_the_files_are_the_same_on_every_call(demo: Path, tmp_path: Path) -> None:
-    write_demo_data(tmp_path)
+    assert all(source.exists() for source in write_demo_data(tmp_path))
     first = {path.relative_to(demo): path.read_bytes() for path in demo.rglob("*.*")}
     again = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}
     assert first == again
@@ -90,6 +88,13 @@ def test_without_the_extra_the_error_says_what_to_install(
     with pytest.raises(MMSearchError, match=r'pip install "mmsearch\[demo\]"'):
         write_demo_data(tmp_path / "demo")
     assert not (tmp_path / "demo").exists()
+
+
+@needs_photos
+def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "demo").write_text("a file")
+    with pytest.raises(MMSearchError, match="cannot write the demo's file .*: File exists"):
+        write_demo_data(tmp_path / "demo")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,7 @@ from present_cases import HOSTILE_NAMES, hit_of, picture, row_hit, tone
 from mmsearch.errors import MMSearchError
 from mmsearch.present.gallery import Search, gallery_html, write_gallery
 from mmsearch.present.previews import LONGEST_S, THUMBNAIL_PX, picture_preview, sound_preview
-from mmsearch.records import Chunk, Hit, Modality
+from mmsearch.records import Chunk, ColumnValue, Hit, Modality
 
 TAGS = set(
     """
@@ -57,7 +57,7 @@ def hostile_page(folder: Path) -> str:
     """A page whose every name, title, text, column and reason is hostile."""
     hits = []
     for rank, name in enumerate(HOSTILE_NAMES, 1):
-        columns = {"title": name, name: (name, 1.5), "licence": name}
+        columns: dict[str, ColumnValue] = {"title": name, name: (name, 1.5), "licence": name}
         path = picture(folder / name.replace("/", "∕"))
         hits.append(hit_of(path, Modality.IMAGE, rank=rank, columns=columns))
         hits.append(hit_of(f"/gone/{name}", Modality.AUDIO, rank=rank))

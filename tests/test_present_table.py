@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from present_cases import HOSTILE_NAMES, hit_of, row_hit
+from rich.cells import cell_len
 from rich.console import Console
 
 from mmsearch.present.table import hits_lines, hits_table
@@ -58,7 +59,7 @@ def test_a_table_fits_the_terminal(width: int, tmp_path: Path) -> None:
         hit_of("/m/b.txt", Modality.TEXT, rank=2, text="天空 " * 200),
         row_hit(tmp_path),
     ]
-    assert max(map(len, printed(hits, width).splitlines())) <= width
+    assert max(map(cell_len, printed(hits, width).splitlines())) <= width
 
 
 def test_a_table_shortens_paths_below_the_folder_and_names_the_part(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ OPEN_CLIP: dict[str, dict[str, Any]] = {
         "init_logit_bias": -10,
         "custom_text": True,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16}
-        | {"patch_size": 16, "pool_type": "avg"},
+        | {"patch_size": 16, "pool_type": "avg", "patch_dropout": 0.5},
         "text_cfg": {"context_length": 16, "vocab_size": 300, "width": 32, "heads": 2}
         | {"layers": 1, "no_causal_mask": True, "pool_type": "last", "proj_bias": True}
         | {"hf_tokenizer_name": "tests/letters", "tokenizer_kwargs": {"clean": "canonicalize"}},

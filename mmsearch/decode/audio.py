@@ -42,7 +42,7 @@ def decode_sound(
             raise DecodeError(f"{one_line(path)}: {error}") from None
         except soundfile.LibsndfileError as error:
             raise DecodeError(
-                f"{one_line(path)}: not a sound, or damaged: {error.error_string}"
+                f"{one_line(path)}: not a sound, or damaged: {error.error_string.rstrip('.')}"
             ) from None
 
 
@@ -102,9 +102,11 @@ def _blocks(sound: soundfile.SoundFile, guard: DecodeLimits) -> Iterator[FloatAr
         done += len(block)
         if done > guard.sound_s * sound.samplerate:
             raise DecodeError(f"longer than {guard.sound_s:g} s")
-        if not np.isfinite(block).all():
-            raise DecodeError("it holds samples that are not numbers")
-        yield block.mean(axis=1, dtype=np.float32)
+        with np.errstate(all="ignore"):
+            mono = block.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(mono).all():
+            raise DecodeError("it holds samples that are not finite numbers")
+        yield mono
     if not done:
         raise DecodeError("it holds no samples")
     # A stream whose header has no length is given the largest one there is.

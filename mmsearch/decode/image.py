@@ -16,7 +16,7 @@ from mmsearch.sources.names import one_line
 
 FORMATS: Final = tuple(
     """
-    JPEG PNG WEBP GIF TIFF BMP AVIF JPEG2000 PPM ICO PSD ICNS QOI DDS DIB CUR DCX PCX SGI SUN
+    JPEG PNG GIF BMP PPM WEBP TIFF AVIF JPEG2000 ICO PSD ICNS QOI DDS DIB CUR DCX PCX SGI SUN
     XBM XPM MSP PIXAR FLI GBR FTEX BLP PCD TGA
     """.split()
 )
@@ -74,12 +74,14 @@ def _open(file: IO[bytes]) -> ImageFile:
 
     That one compares with a global of Pillow, and warns or raises below our own limit.
     """
-    Image.init()
+    Image.preinit()
     prefix = file.read(16)
     if not prefix:
         raise DecodeError("the file is empty")
     problem = "not a picture of a known format"
     for name in FORMATS:
+        if name not in Image.OPEN:
+            Image.init()  # imports dozens of modules: not for a JPEG, a PNG or a GIF
         factory, accept = Image.OPEN.get(name, (None, None))
         if factory is None or (accept and accept(prefix) is not True):
             continue

@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 _WORD: Final = re.compile(r"\S")
+_PARAGRAPH: Final = r"\n[^\S\n]*\n\s*"
+_SENTENCE: Final = r"""[.!?…]["'”’)\]]*\s+|[。！？；][」』”’）]*\s*"""
 _BREAKS: Final = (
-    re.compile(r"\n[^\S\n]*\n\s*"),
-    re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？；][」』”’）]*\s*"""),
-    re.compile(r"[\s，、；：]+"),
+    (re.compile(_PARAGRAPH), 2),
+    (re.compile(f"{_PARAGRAPH}|{_SENTENCE}"), 4),
+    (re.compile(r"[\s，、；：]+"), 0),
 )
-"""Where a text may be cut, the best first: after a paragraph, a sentence, a word."""
+"""Where a text may be cut, the best first: after a paragraph, a sentence, a word; and which part of
+the passage must be full for it (a half, a quarter, nothing): a title is no passage of its own if
+half a page follows."""
 
 
 def passages(text: str, max_chars: int, fits: Callable[[str], bool]) -> Iterator[tuple[int, int]]:
@@ -47,9 +51,12 @@ def _cut(text: str, start: int, size: int) -> int:
     limit = start + size
     if limit >= len(text):
         return start + len(text[start:].rstrip())
-    # A passage is at least half full, unless only the space between two words can save a word.
-    for pattern, first in zip(_BREAKS, (start + size // 2, start + size // 2, start), strict=True):
-        ends = [found.end() for found in pattern.finditer(text, first, limit)]
-        if ends:
-            return start + len(text[start : ends[-1]].rstrip())
+    for pattern, part in _BREAKS:
+        first = start + (size // part if part else 0)
+        # One more character than fits: the space after a word that ends at the limit.
+        found = pattern.finditer(text, first, limit + 1)
+        ends = [one.start() + len(one[0].rstrip()) for one in found]
+        end = max((end for end in ends if end <= limit), default=start)
+        if end > start:
+            return start + len(text[start:end].rstrip())
     return limit

@@ -19,6 +19,7 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_ASCII: Final = bytes(range(128))
 
 
 def decode_text(
@@ -65,9 +66,7 @@ def read_text(path: str, guard: DecodeLimits) -> str:
         )
     text = _decoded(data)
     if text is None or "\0" in text:
-        raise DecodeError(
-            f"{one_line(path)}: not a text in UTF-8: convert it, or index it as what it is"
-        )
+        raise DecodeError(f"{one_line(path)}: not a text in UTF-8: convert it, or rename it")
     return text
 
 
@@ -85,7 +84,7 @@ def _western(data: bytes) -> str | None:
     Text in Chinese, Japanese or Cyrillic encodings is mostly bytes above 127, and would come
     out as nonsense.
     """
-    high = sum(byte > 127 for byte in data)
+    high = len(data.translate(None, _ASCII))
     if high > 0.25 * len(data):
         return None
     try:

@@ -17,7 +17,7 @@ from mmsearch.encode.torch_ import (
     CHARS_PER_TOKEN,
     Lazy,
     identity_sha256,
-    one_line,
+    load_error,
     pick_device,
     unit_rows,
     vocabulary_sha256,
@@ -79,11 +79,14 @@ class Checkpoint:
                     folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
                 )
         except Exception as error:  # transformers, torch and safetensors raise many kinds
-            raise ModelError(f"cannot load {folder}: {one_line(error)}") from error
+            raise load_error(folder, error) from error
         network, report = loaded
         absent = set(report["missing_keys"]) & {name for name, _ in network.named_parameters()}
         if absent:  # transformers would go on with random ones
-            raise ModelError(f"the weights in {folder} lack {len(absent)}, first {min(absent)}")
+            raise ModelError(
+                f"the weights in {folder} are not of a CLAP model: {len(absent)} are missing, first"
+                f" {min(absent)}"
+            )
         return network.to(device)
 
     def _describe(self) -> Space:

@@ -15,8 +15,8 @@ from mmsearch.records import FloatArray, Sound
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST_FILTER = 10_000_000
-"""Entries of a resampling filter: 80 MB, which torchaudio makes anew for each sound."""
+LARGEST_FILTER = 1_000_000
+"""Entries of a resampling filter: 8 MB, which torchaudio makes anew for each sound."""
 
 EXTRACTOR_SETTINGS = (
     "feature_size",
@@ -126,7 +126,7 @@ def resample(sound: Sound, rate_hz: int) -> FloatArray:
 
     old_hz, common_hz = sound.sample_rate_hz, gcd(sound.sample_rate_hz, rate_hz)
     if (old_hz // common_hz) * (rate_hz // common_hz) <= LARGEST_FILTER:
-        resampled = functional.resample(torch.from_numpy(sound.samples), old_hz, rate_hz)
+        resampled = functional.resample(torch.tensor(sound.samples), old_hz, rate_hz)
         return np.asarray(resampled.numpy(), np.float32)
     seconds = ceil(len(sound.samples) / old_hz)
     spectrum = np.fft.rfft(sound.samples, seconds * old_hz)[: seconds * rate_hz // 2 + 1]

@@ -16,6 +16,7 @@ from mmsearch.encode.torch_ import (
     CHARS_PER_TOKEN,
     Lazy,
     identity_sha256,
+    load_error,
     one_line,
     pick_device,
     unit_rows,
@@ -62,7 +63,7 @@ class Checkpoint:
                 **settings,
             )
         except Exception as error:  # torch, safetensors and open_clip raise many kinds
-            raise ModelError(f"cannot load {recipe.weights}: {one_line(error)}") from error
+            raise load_error(recipe.weights, error) from error
         return network.eval(), transform
 
     def _describe(self) -> Space:
@@ -85,7 +86,7 @@ class Tokenizer:
 
     def __init__(self, name: str, recipe: Recipe) -> None:
         try:
-            self._tokenizer = _load_tokenizer(recipe)
+            self._tokenizer = _read_tokenizer(recipe)
         except ModelError:
             raise
         except Exception as error:  # transformers raises many kinds
@@ -221,7 +222,7 @@ def load(name: str, device: str | None) -> Model:
     return Model(f"open_clip:{name}", (TextEncoder(checkpoint), ImageEncoder(checkpoint)))
 
 
-def _load_tokenizer(recipe: Recipe) -> Any:
+def _read_tokenizer(recipe: Recipe) -> Any:
     """Do as ``open_clip.get_tokenizer``, but look for a tokenizer of the hub in the cache first.
 
     Given a hub id, transformers asks the hub each time, and without a network it needs 45 s to

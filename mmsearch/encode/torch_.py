@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from mmsearch.errors import UsageError
+from mmsearch.errors import ModelError, UsageError
 from mmsearch.records import FloatArray
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= 200 else text[:199] + "…"
 
 
+def load_error(source: Path, error: BaseException) -> ModelError:
+    """Say in one line that weights cannot be loaded, and what to do."""
+    return ModelError(
+        f"cannot load {source}: {one_line(error)} (if it is incomplete, copy or download it again)"
+    )
+
+
 def identity_sha256(weights: Path, settings: Mapping[str, Any]) -> str:
     """Hex SHA-256 of a weights file and of all else that decides the vectors, as canonical JSON."""
     with weights.open("rb") as file:
@@ -82,8 +89,5 @@ def identity_sha256(weights: Path, settings: Mapping[str, Any]) -> str:
 
 def vocabulary_sha256(vocabulary: Mapping[str, int]) -> str:
     """Hex SHA-256 of a tokenizer's entries, which unlike its files no library version rewrites."""
-    return _lines_sha256(f"{number} {token!r}" for token, number in vocabulary.items())
-
-
-def _lines_sha256(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    lines = sorted(f"{number} {token!r}" for token, number in vocabulary.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -235,14 +235,14 @@ def create(
         ModelError: The model cannot be loaded.
     """
     folder = Path(path)
-    if (folder / "data.mdb").exists() and _is_index(folder):
+    if _is_index(folder):
         raise UsageError(f"{folder}: there is an index here already; open it")
     loaded = load_model(model) if isinstance(model, str) else model
     if recipe:
         for space in loaded.spaces:
             check_recipe(recipe, space.dim)
-    folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(loaded.name, loaded.spaces, recipe, versions=library_versions())
+    folder.mkdir(parents=True, exist_ok=True)
     Writer(folder, initial=manifest).close()
     return open_index(folder, model=loaded)
 
@@ -265,6 +265,26 @@ def open_index(path: PathLike, *, model: Model | None = None) -> Index:
     except BaseException:
         index.close()
         raise
+    return index
+
+
+def open_or_create(path: PathLike, *, model: str | None = None, recipe: str | None = None) -> Index:
+    """Open an index, or make it where there is none.
+
+    Raises:
+        UsageError: There is one, made with another model or recipe than asked for.
+    """
+    folder = Path(path)
+    if not _is_index(folder):
+        return create(folder, model=model or DEFAULT_MODEL, recipe=recipe)
+    index = open_index(folder)
+    info = index.info()
+    if model and model != info.model:
+        index.close()
+        raise ModelError(f"{folder}: made with model {info.model!r}, not {model!r}; use --index")
+    if recipe and recipe != info.asked_recipe:
+        index.close()
+        raise UsageError(f"{folder}: made with recipe {info.asked_recipe}; use --index")
     return index
 
 

@@ -40,6 +40,7 @@ class IndexInfo:
         path: Its folder.
         model: The name of its model.
         spaces: The model's spaces.
+        asked_recipe: The FAISS factory string that all fields were asked to have, if any.
         items: Live items.
         failures: Items that could not be indexed and have not changed since.
         commit: How many commits made it.
@@ -51,6 +52,7 @@ class IndexInfo:
     path: Path
     model: str
     spaces: tuple[Space, ...]
+    asked_recipe: str | None
     items: int
     failures: int
     commit: int
@@ -66,6 +68,7 @@ def describe(view: View) -> IndexInfo:
         path=view.folder,
         model=manifest.model,
         spaces=manifest.spaces,
+        asked_recipe=manifest.recipe,
         items=manifest.items,
         failures=sum(1 for _ in view.snapshot.failures()),
         commit=manifest.commit,

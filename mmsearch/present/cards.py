@@ -1,5 +1,6 @@
 """What a gallery says about each search and each hit, every string safe to show."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,8 @@ def panel(heading: str, query: Mapping[str, object], hits: Sequence[Hit]) -> Pan
     return Panel(
         heading=one_line(heading),
         text=lines(str(given.pop("text", ""))),
-        picture=None if image is None else picture_preview(str(image)),
-        sound=None if audio is None else sound_preview(str(audio), Chunk()),
+        picture=None if image is None else picture_preview(os.path.expanduser(str(image))),
+        sound=None if audio is None else sound_preview(os.path.expanduser(str(audio)), Chunk()),
         terms=tuple((one_line(name), _words(value)) for name, value in given.items()),
         cards=tuple(card(hit) for hit in hits),
     )

@@ -16,6 +16,7 @@ from mmsearch.store.columns import (
     kind_of,
     read_columns,
     stored,
+    stored_text,
 )
 from mmsearch.store.database import connect_reading, translated
 from mmsearch.store.seal import Descriptor, breach
@@ -120,7 +121,7 @@ def _item_problems(
     held = {name: value for name, value in zip(names, row, strict=True) if value is not None}
     wanted: dict[str, Stored] = {"id": item.item_id}
     for name, value in item.columns.items():
-        column = columns.get(name)
+        column = columns.get(stored_text(name))
         kept = stored(value)
         if column is None or column.kinds | kind_of(kept) != column.kinds:
             yield f"column {name!r} is missing or of another kind"

@@ -17,9 +17,9 @@ from mmsearch.store.columns import (
     read_columns,
     register,
     stored,
+    stored_text,
 )
 from mmsearch.store.database import connect_writing, damaged, transaction, translated
-
 from mmsearch.store.files import sync_folder
 from mmsearch.store.lexical import term_frequencies
 from mmsearch.store.seal import Descriptor, breach, remove_seal, write_seal
@@ -134,7 +134,10 @@ class CatalogWriter:
                 raise
 
     def _add(self, items: Sequence[CatalogItem]) -> None:
-        rows = [{name: stored(value) for name, value in item.columns.items()} for item in items]
+        rows = [
+            {stored_text(name): stored(value) for name, value in item.columns.items()}
+            for item in items
+        ]
         register(self._connection, _kinds(rows), self._columns)
         used = [c for c in self._columns.values() if c.number < MAX_COLUMNS]
         used = [column for column in used if any(column.name in row for row in rows)]
@@ -218,10 +221,10 @@ class CatalogWriter:
 
 
 def _kinds(rows: Iterable[dict[str, Stored]]) -> dict[str, Kind]:
+    seen = {(name, type(value)): value for row in rows for name, value in row.items()}
     kinds: dict[str, Kind] = {}
-    for row in rows:
-        for name, value in row.items():
-            kinds[name] = kinds.get(name, NOTHING) | kind_of(value)
+    for (name, _), value in seen.items():
+        kinds[name] = kinds.get(name, NOTHING) | kind_of(value)
     return kinds
 
 

@@ -16,8 +16,9 @@ from mmsearch.records import ColumnValue, Scalar
 StoredScalar: TypeAlias = str | int | float | None
 Stored: TypeAlias = StoredScalar | bytes
 
-MAX_COLUMNS = 1_900
-"""SQLite tables end at 2,000 columns (SQLITE_MAX_COLUMN); later ones cannot be filtered on."""
+MAX_COLUMNS = 500
+"""Later columns are not kept, so they cannot be filtered on: SQLite's tables end at 2,000, and each
+ALTER TABLE costs time in proportion to the columns that are there."""
 
 SCHEMA = (
     "CREATE TABLE item (id INTEGER PRIMARY KEY)",
@@ -64,11 +65,15 @@ def stored(value: ColumnValue) -> Stored:
     return stored_scalar(value)
 
 
+def stored_text(text: str) -> str:
+    """A text, or a column's name, without what SQLite cannot hold or takes for an end."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
 def stored_scalar(value: Scalar) -> StoredScalar:
     """A scalar as SQLite compares it."""
     if isinstance(value, str):
-        # A NUL ends a string for parts of SQLite; lone surrogates have no UTF-8.
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+        return stored_text(value)
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if value is None:

@@ -76,7 +76,7 @@ def breach(path: Path, descriptor: Descriptor) -> str | None:
     while (seal := read_seal(path)) is not None:
         log = Path(f"{path}-wal")
         if log.exists() and log.stat().st_size:
-            problem = "there is a log that does not belong to it"
+            problem: str | None = "there is a log that does not belong to it"
         else:
             problem = _difference(descriptor, seal)
         if not problem or read_seal(path) == seal:  # else a writer came in between: look again

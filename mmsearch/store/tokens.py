@@ -6,6 +6,7 @@ Unicode rules are Python's, and the same when a passage is written and when it i
 
 import re
 import unicodedata
+from functools import lru_cache
 
 MAX_WORD_CHARS = 64
 """Longer words (base64, hashes) are cut; FTS5's Porter stemmer leaves such words alone too."""
@@ -63,8 +64,9 @@ def _normalized(text: str) -> str:
     return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
 
 
-def _with_pieces(run: str) -> list[str]:
+@lru_cache(maxsize=50_000)  # few words make most of a text
+def _with_pieces(run: str) -> tuple[str, ...]:
     pieces = _SEAMS.split(run)
     if len(pieces) > 1:
         pieces.insert(0, run)
-    return [piece[:MAX_WORD_CHARS].casefold() for piece in pieces]
+    return tuple(piece[:MAX_WORD_CHARS].casefold() for piece in pieces)

@@ -1,39 +1,18 @@
-"""The expression language of ``--where``: parsed by sqlglot, checked, and said again in our SQL.
-
-Nothing of the expression reaches SQLite as text: columns are named by number, constants are bound.
-A node of the parse tree that is not named here is refused, and so is an argument of a node.
-docs/where.md describes the language.
-"""
+"""The expression language of ``--where`` (docs/where.md): parsed by sqlglot, then said in our SQL."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import UsageError
-from mmsearch.store.columns import (
-    MAX_COLUMNS,
-    Column,
-    Kind,
-    Stored,
-    StoredScalar,
-    kind_of,
-    stored,
-    stored_scalar,
-)
+from mmsearch.store.columns import Column, Stored
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
 _MAX_CHARS = 200_000  # sqlglot takes about 10 µs for each
-_MAX_TESTS = 200  # SQLite's expressions end at a depth of 1,000
-_MAX_CONSTANTS = 10_000  # SQLite binds at most 32,766
-_MAX_PATTERN_CHARS = 1_000
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
-_TYPEOF = {Kind.NUMBER: "'integer', 'real'", Kind.TEXT: "'text'", Kind.LIST: "'blob'"}
-_PLURAL = {Kind.NUMBER: "numbers", Kind.TEXT: "texts", Kind.LIST: "lists"}
-_MIRRORED = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +34,9 @@ def compile_where(expression: str, columns: Mapping[str, Column]) -> Condition:
         UsageError: The expression is not in the language, names an unknown column, or compares
             a column with a constant of a kind that the column never held.
     """
-    compiler = _Compiler(columns)
+    from mmsearch.store.where_sql import Compiler  # sqlglot takes 0.1 s to import
+
+    compiler = Compiler(columns)
     try:
         sql = compiler.compile(_parse(expression))
     except RecursionError:
@@ -94,232 +75,3 @@ def _place(details: list[dict[str, object]]) -> str:
     row = f"line {line}, " if line > 1 else ""
     start = max(column - len(token) + 1, 1)
     return f"cannot read the expression at {row}character {start}, at {token[:40]!r}"
-
-
-class _Compiler:
-    """Walks a parse tree and collects the values to bind, in the order of their marks."""
-
-    def __init__(self, columns: Mapping[str, Column]) -> None:
-        from sqlglot import exp
-
-        self.values: list[Stored] = []
-        self._columns = columns
-        self._tests = 0
-        self._exp = exp
-        self._handlers: dict[type[exp.Expr], Callable[..., str]] = {
-            exp.Paren: lambda node: f"({self.compile(node.this)})",
-            exp.Not: lambda node: f"(NOT {self.compile(node.this)})",
-            exp.And: lambda node: self._both(node, "AND"),
-            exp.Or: lambda node: self._both(node, "OR"),
-            exp.EQ: lambda node: self._compare(node, "="),
-            exp.NEQ: lambda node: self._compare(node, "!="),
-            exp.LT: lambda node: self._compare(node, "<"),
-            exp.LTE: lambda node: self._compare(node, "<="),
-            exp.GT: lambda node: self._compare(node, ">"),
-            exp.GTE: lambda node: self._compare(node, ">="),
-            exp.Between: self._between,
-            exp.In: self._in,
-            exp.Is: self._is_null,
-            exp.Like: self._like,
-            exp.Escape: self._like_escape,
-        }
-
-    def compile(self, node: "exp.Expr") -> str:
-        """SQL that is true, false or NULL for a row."""
-        handler = self._handlers.get(type(node))
-        if handler is None:
-            raise _refused(node)
-        if not isinstance(node, (self._exp.Paren, self._exp.Connector, self._exp.Not)):
-            self._tests += 1
-            if self._tests > _MAX_TESTS:
-                raise UsageError(
-                    f"where: more than {_MAX_TESTS} tests; use IN (...) for many values"
-                )
-        return handler(node)
-
-    def _both(self, node: "exp.Expr", operator: str) -> str:
-        """A chain of AND or OR, without recursing into its left side."""
-        kind, parts = type(node), [node.expression]
-        left = node.this
-        while type(left) is kind:
-            parts.append(left.expression)
-            left = left.this
-        parts.append(left)
-        return "(" + f" {operator} ".join(self.compile(part) for part in reversed(parts)) + ")"
-
-    def _compare(self, node: "exp.Expr", operator: str) -> str:
-        left, right = _only(node, "this", "expression")
-        if not isinstance(left, self._exp.Column) and isinstance(right, self._exp.Column):
-            left, right, operator = right, left, _MIRRORED[operator]
-        column, value = self._column(left), self._constant(right)
-        return self._by_kind(
-            column, [value], lambda _: f"{column.sql} {operator} {self._bind(value)}"
-        )
-
-    def _between(self, node: "exp.Expr") -> str:
-        this, low, high = _only(node, "this", "low", "high")
-        column, ends = self._column(this), [self._constant(low), self._constant(high)]
-        if kind_of(ends[0]) is not kind_of(ends[1]):
-            raise UsageError("where: BETWEEN needs two numbers or two texts")
-        return self._by_kind(
-            column,
-            ends,
-            lambda _: f"{column.sql} BETWEEN {self._bind(ends[0])} AND {self._bind(ends[1])}",
-        )
-
-    def _in(self, node: "exp.Expr") -> str:
-        if node.args.get("field") is not None:
-            this, field = _only(node, "this", "field")
-            return self._contains(self._column(field), self._constant(this))
-        constants = [self._constant(each) for each in node.expressions]
-        column = self._column(_only(node, "this", ignored="expressions")[0])
-        if not constants:
-            raise UsageError("where: IN () has no values")
-        return self._by_kind(
-            column,
-            constants,
-            lambda kind: (
-                f"{column.sql} IN ("
-                + ", ".join(self._bind(c) for c in constants if kind_of(c) is kind)
-                + ")"
-            ),
-        )
-
-    def _contains(self, column: Column, value: StoredScalar) -> str:
-        """Membership; a column value that is not a list counts as a list of one."""
-        if Kind.LIST not in column.kinds:
-            return f"{column.sql} = {self._bind(value)}"
-        listed = f"instr({column.sql}, {self._bind(stored((value,)))}) > 0"
-        if column.kinds == Kind.LIST:
-            return listed
-        single = f"{column.sql} = {self._bind(value)}"
-        return f"CASE WHEN typeof({column.sql}) = 'blob' THEN {listed} ELSE {single} END"
-
-    def _is_null(self, node: "exp.Expr") -> str:
-        this, right = _only(node, "this", "expression")
-        if not isinstance(right, self._exp.Null):
-            raise UsageError("where: IS goes with NULL or NOT NULL only; compare with =")
-        return f"{self._column(this).sql} IS NULL"
-
-    def _like(self, node: "exp.Expr", escape: str = "") -> str:
-        this, right = _only(node, "this", "expression", ignored="negate")
-        column, pattern = self._column(this), self._constant(right)
-        if not isinstance(pattern, str) or len(pattern) > _MAX_PATTERN_CHARS:
-            raise UsageError(f"where: LIKE needs a text of at most {_MAX_PATTERN_CHARS} characters")
-        negation = "NOT " if node.args.get("negate") else ""  # newer versions fold NOT into LIKE
-        return self._by_kind(
-            column,
-            [pattern],
-            lambda _: f"{column.sql} {negation}LIKE {self._bind(pattern)}{self._escape(escape)}",
-        )
-
-    def _like_escape(self, node: "exp.Expr") -> str:
-        like, right = _only(node, "this", "expression")
-        escape = self._constant(right)
-        if not isinstance(like, self._exp.Like) or not isinstance(escape, str) or len(escape) != 1:
-            raise UsageError("where: ESCAPE needs a LIKE and one character")
-        return self._like(like, escape)
-
-    def _escape(self, escape: str) -> str:
-        return f" ESCAPE {self._bind(escape)}" if escape else ""
-
-    def _by_kind(
-        self, column: Column, constants: Iterable[StoredScalar], test: Callable[[Kind], str]
-    ) -> str:
-        """A test that is NULL for values of a kind that no constant has."""
-        kinds = list(dict.fromkeys(kind_of(constant) for constant in constants))
-        for constant in constants:
-            _check_kind(column, constant)
-        if [column.kinds] == kinds or not column.kinds:
-            return test(kinds[0])
-        cases = (f" WHEN typeof({column.sql}) IN ({_TYPEOF[k]}) THEN {test(k)}" for k in kinds)
-        return f"CASE{''.join(cases)} END"
-
-    def _column(self, node: object) -> Column:
-        if not isinstance(node, self._exp.Column):
-            raise UsageError(
-                f"where: {_shown(node)} should be a column; names go bare or in double quotes,"
-                " texts in single quotes"
-            )
-        if any(node.args.get(part) for part in ("table", "db", "catalog")):
-            raise UsageError(f"where: write the name {_shown(node)} in double quotes")
-        column = self._columns.get(node.name)
-        if column is None:
-            raise UsageError(_unknown(node.name, self._columns))
-        if column.number >= MAX_COLUMNS:
-            raise UsageError(
-                f"where: column {node.name!r} cannot be filtered on; only the first"
-                f" {MAX_COLUMNS:,} of this index's {len(self._columns):,} columns can"
-            )
-        return column
-
-    def _constant(self, node: object) -> StoredScalar:
-        exp = self._exp
-        if isinstance(node, exp.Null):
-            raise UsageError("where: NULL goes with IS or IS NOT only")
-        if isinstance(node, exp.Boolean):
-            return int(node.this)
-        if isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal):
-            if not node.this.is_string:
-                return stored_scalar(-_number(node.this.this))
-        if isinstance(node, exp.Literal):
-            return stored_scalar(node.this if node.is_string else _number(node.this))
-        hint = "; texts go in single quotes" if isinstance(node, exp.Column) else ""
-        raise UsageError(f"where: {_shown(node)} should be a number, a text, TRUE or FALSE{hint}")
-
-    def _bind(self, value: Stored) -> str:
-        if len(self.values) >= _MAX_CONSTANTS:
-            raise UsageError(f"where: more than {_MAX_CONSTANTS:,} constants")
-        self.values.append(value)
-        return "?"
-
-
-def _only(node: "exp.Expr", *names: str, ignored: str = "") -> list["exp.Expr"]:
-    """A node's arguments by name; refuses a node that has others."""
-    given = {name for name, value in node.args.items() if value not in (None, False, [])}
-    if not set(names) <= given <= {*names, ignored}:
-        raise _refused(node)
-    return [node.args[name] for name in names]
-
-
-def _number(text: str) -> int | float:
-    try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError:
-        raise UsageError(f"where: {text[:40]!r} is not a number") from None
-
-
-def _check_kind(column: Column, constant: StoredScalar) -> None:
-    kind = kind_of(constant)
-    if not column.kinds or kind in column.kinds:
-        return
-    holds = " and ".join(_PLURAL[each] for each in Kind if each in column.kinds)
-    shown = repr(constant)[:60]
-    hint = f"; write {shown} IN {column.name}" if column.kinds == Kind.LIST else ""
-    raise UsageError(
-        f"where: column {column.name!r} holds {holds}, not {_PLURAL[kind]} like {shown}{hint}"
-    )
-
-
-def _unknown(name: str, columns: Mapping[str, Column]) -> str:
-    if not columns:
-        return f"where: there is no column {name!r}; the items of this index have no columns"
-    folded: dict[str, list[str]] = {}
-    for known in columns:
-        folded.setdefault(known.casefold(), []).append(known)
-    close = [k for f in get_close_matches(name.casefold(), folded, n=3) for k in folded[f]]
-    names = [*close, *sorted(set(columns) - set(close))]
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"where: there is no column {name!r}; there are {shown}"
-
-
-def _shown(node: object) -> str:
-    text = " ".join(str(node).split())
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _refused(node: "exp.Expr") -> UsageError:
-    return UsageError(
-        f"where: {_shown(node)} is not a test; tests are = != < <= > >= IN BETWEEN LIKE IS NULL,"
-        " joined by AND OR NOT"
-    )

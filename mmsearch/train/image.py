@@ -62,7 +62,7 @@ def augment(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
     top, left = rng.integers(0, CROP_SIDE - side + 1, 2)
     x = image_input(torch.from_numpy(pixels[:, top : top + side, left : left + side]))
     if side != IMAGE_SIDE:
-        x = interpolate(x, (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear", antialias=True)
+        x = interpolate(x, (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear")
     mirrored = torch.from_numpy(rng.random(len(x)) < 0.5)
     x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
     gain = torch.from_numpy(rng.uniform(0.75, 1.25, (len(x), 3, 1, 1)).astype(np.float32))

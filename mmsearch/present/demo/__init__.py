@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmsearch.errors import MMSearchError
 from mmsearch.present.demo.photos import FLOWER, PHOTOS, ROCKET, TEMPLE, Photo, credits_text
 from mmsearch.present.demo.sounds import NAMES, make_sound
 from mmsearch.present.demo.texts import TEXTS
@@ -43,19 +44,19 @@ def write_demo_data(folder: Path) -> tuple[Path, ...]:
         sounds the demo searches with, is not among them.
 
     Raises:
-        MMSearchError: The photographs' packages are not installed (the ``demo`` extra).
+        MMSearchError: The photographs' packages are not installed (the ``demo`` extra), or the
+            folder cannot be written to.
     """
     photos = {f"photos/{photo.name}": photo.read() for photo in PHOTOS}
+    _write(folder / "CREDITS", credits_text().encode())
     texts = {f"texts/{name}.txt": f"{text}\n".encode() for name, text in TEXTS.items()}
     apart = {sound for _, sound, _ in _POSTCARDS}
     sounds = {
         f"sounds/{_file(name)}": _wav(make_sound(name)) for name in NAMES if name not in apart
     }
     everything = {**photos, **texts, **sounds, **_postcards(), **_queries()}
-    for name, content in {**everything, "CREDITS": credits_text().encode()}.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    for name, content in everything.items():
+        _write(folder / name, content)
     return tuple(
         folder / name for name in ("photos", "sounds", "texts", "postcards/postcards.jsonl")
     )
@@ -121,6 +122,14 @@ def _mirrored(photo: Photo) -> bytes:
     buffer = io.BytesIO()
     cropped.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise MMSearchError(f"cannot write the demo's file {path}: {error.strerror}") from error
 
 
 def _wav(sound: Sound) -> bytes:

@@ -21,6 +21,21 @@ from mmsearch.present.demo.synth import (
 from mmsearch.records import FloatArray, Sound
 
 _SECONDS = 5.0
+_BELL = (
+    (0.5, 1.0, 2.8),
+    (1.0, 1.0, 1.7),
+    (1.183, 0.8, 1.3),
+    (1.506, 0.5, 1.0),
+    (2.0, 1.0, 0.9),
+    (2.514, 0.5, 0.55),
+    (2.662, 0.4, 0.5),
+    (3.011, 0.5, 0.4),
+    (4.166, 0.6, 0.3),
+    (5.433, 0.43, 0.18),
+    (6.796, 0.34, 0.1),
+    (8.2, 0.34, 0.08),
+)
+"""Partials of a cast bell: frequency over the prime's, level, half-life in seconds."""
 
 
 def make_sound(name: str, take: int = 0) -> Sound:
@@ -44,7 +59,7 @@ def _sea_waves(random: np.random.Generator) -> FloatArray:
     swell = np.clip(np.sin(2 * np.pi * time_s(_SECONDS) / 4.2 - 0.9), 0, None) ** 1.5
     rumble = (0.3 + swell) * noise(random, _SECONDS, 40, 500)
     foam = (0.05 + 1.2 * swell**2) * noise(random, _SECONDS, 400, 5_000, 1)
-    return (rumble + foam).astype(np.float32)
+    return np.asarray(rumble + foam, np.float32)
 
 
 def _thunder(random: np.random.Generator) -> FloatArray:
@@ -67,7 +82,7 @@ def _fire(random: np.random.Generator) -> FloatArray:
     for start_s in random.uniform(0, _SECONDS, 190):
         snap = noise(random, 0.012, 800, 9_000, 1) * fade(0.012, random.uniform(0.0006, 0.002))
         add(crackles, start_s, random.pareto(1.6) * snap)
-    return (0.12 * breath + np.clip(crackles, -8, 8)).astype(np.float32)
+    return np.asarray(0.12 * breath + np.clip(crackles, -8, 8), np.float32)
 
 
 def _dog(random: np.random.Generator) -> FloatArray:
@@ -84,16 +99,17 @@ def _dog(random: np.random.Generator) -> FloatArray:
 
 
 def _rooster(random: np.random.Generator) -> FloatArray:
-    """Cock-a-doodle-doo: three short notes and a long one, strained and hoarse."""
+    """Cock-a-doodle-doo, twice: three short notes and a long one, strained and hoarse."""
     out = 0.0055 * noise(random, _SECONDS, 100, 4_000, 1)
-    notes = ((0.3, 0.2, 0.62, 0.8), (0.6, 0.16, 0.75, 0.82), (0.86, 0.3, 0.85, 1.0))
-    for start_s, seconds, low, high in (*notes, (1.22, 1.2, 1.1, 1.0)):
+    notes = ((0.0, 0.2, 0.62, 0.8), (0.3, 0.16, 0.75, 0.82), (0.56, 0.3, 0.85, 1.0))
+    for start_s, seconds, low, high in (*notes, (0.92, 1.2, 1.1, 1.0)):
         s = ramp(seconds)
         pitch = 749 * (low + (high - low) * s**1.5 + 0.13 * np.sin(np.pi * s))
         crow = voice(pitch * (1 + 0.08 * smooth_random(random, seconds, 51)), 1_390, 2_170, 3_750)
         crow = np.tanh(5.9 * crow / np.max(np.abs(crow)))
         crow = crow + 0.1 * noise(random, seconds, 800, 5_000, 1)
-        add(out, start_s, crow * np.sin(np.pi * s) ** 0.2)
+        for crow_s in (0.2, 2.7):
+            add(out, crow_s + start_s, crow * np.sin(np.pi * s) ** 0.2)
     return echo(out, 0.08, 0.21)
 
 
@@ -128,7 +144,9 @@ def _helicopter(random: np.random.Generator) -> FloatArray:
     beat = 0.05 + 0.95 * np.exp(-2.1 * turn) * np.minimum(turn / 0.36, 1)
     air = noise(random, _SECONDS, 20, 200, 1) + 0.16 * np.sin(2 * np.pi * 27.7 * t)
     turbine = 0.14 * voice(np.full(len(t), 872.0), 1_800)
-    return (beat * air + turbine + 0.09 * noise(random, _SECONDS, 100, 4_640, 1)).astype(np.float32)
+    return np.asarray(
+        beat * air + turbine + 0.09 * noise(random, _SECONDS, 100, 4_640, 1), np.float32
+    )
 
 
 def _chainsaw(random: np.random.Generator) -> FloatArray:
@@ -137,22 +155,20 @@ def _chainsaw(random: np.random.Generator) -> FloatArray:
     revs = 95 + 45 * np.clip(np.sin(2 * np.pi * t / 2.4), -0.3, 1)
     buzz = voice(revs * (1 + 0.03 * random.standard_normal(len(t))), 900, 2_800)
     rasp = np.abs(sweep(revs / 2)) * noise(random, _SECONDS, 700, 6_000, 1)
-    return np.tanh(1.5 * buzz + 0.5 * rasp).astype(np.float32)
+    return np.asarray(np.tanh(1.5 * buzz + 0.5 * rasp), np.float32)
 
 
 def _bell(random: np.random.Generator) -> FloatArray:
     """A large bell: hum, prime, tierce, quint and nominal, each fading at its own pace."""
-    partials = ((0.5, 1, 2.8), (1, 1, 1.7), (1.183, 0.8, 1.3), (1.506, 0.5, 1.0), (2, 1, 0.9))
-    partials += ((2.514, 0.5, 0.55), (2.662, 0.4, 0.5), (3.011, 0.5, 0.4), (4.166, 0.6, 0.3))
-    partials += ((5.433, 0.43, 0.18), (6.796, 0.34, 0.1), (8.2, 0.34, 0.08))
     out = 0.038 * noise(random, _SECONDS, 50, 2_000, 1)
     for start_s in (0.1, 1.13, 2.15, 3.18, 4.2):
         add(out, start_s, 0.54 * noise(random, 0.1, 1_500, 9_000, 1) * fade(0.1, 0.01))
-        for ratio, level, half_life_s in partials:
+        for ratio, level, half_life_s in _BELL:
             tone = 462 * ratio * (1 + random.uniform(-0.0015, 0.0015))
+            seconds = min(_SECONDS - start_s, 12 * half_life_s)
             # Two nearly equal tones beat against each other, as a cast bell's do.
-            pair = ring(tone, 5, half_life_s) + 0.5 * ring(1.0037 * tone, 5, half_life_s)
-            add(out, start_s, level * pair)
+            for detuned, loud in ((tone, level), (1.0037 * tone, 0.5 * level)):
+                add(out, start_s, loud * ring(detuned, seconds, half_life_s))
     return echo(out, 0.17, 0.09)
 
 
@@ -167,7 +183,7 @@ def _rocket(random: np.random.Generator) -> FloatArray:
     """A launch: a roar that grows, torn by the crackle of its own shock waves."""
     roar = noise(random, _SECONDS, 20, 1_500, 1) + 0.8 * noise(random, _SECONDS, 300, 5_000, 1)
     torn = 0.05 + smooth_random(random, _SECONDS, 109) ** 3.3
-    return (roar * torn * np.minimum(0.2 + ramp(_SECONDS), 0.7)).astype(np.float32)
+    return np.asarray(roar * torn * np.minimum(0.2 + ramp(_SECONDS), 0.7), np.float32)
 
 
 def _telephone(random: np.random.Generator) -> FloatArray:

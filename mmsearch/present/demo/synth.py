@@ -39,20 +39,20 @@ def fade(seconds: float, half_life_s: float) -> Curve:
 def noise(
     random: np.random.Generator, seconds: float, low_hz: float, high_hz: float, order: int = 2
 ) -> FloatArray:
-    """Gaussian noise of unit RMS in a band whose slopes fall as Butterworth filters' of ``order``."""
+    """Gaussian noise of unit RMS in a band, with the slopes of Butterworth filters of ``order``."""
     size = samples(seconds)
     spectrum = np.fft.rfft(random.standard_normal(size))
     frequency = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ), 1e-3)
     spectrum /= np.sqrt(1 + (low_hz / frequency) ** (2 * order))
     spectrum /= np.sqrt(1 + (frequency / high_hz) ** (2 * order))
     out = np.fft.irfft(spectrum, size)
-    return (out / np.sqrt(np.mean(out**2))).astype(np.float32)
+    return np.asarray(out / np.sqrt(np.mean(out**2)), np.float32)
 
 
 def ring(tone_hz: float, seconds: float, half_life_s: float) -> FloatArray:
     """A struck tone that fades away."""
     wave = np.sin(2 * np.pi * tone_hz * time_s(seconds)) * fade(seconds, half_life_s)
-    return wave.astype(np.float32)
+    return np.asarray(wave, np.float32)
 
 
 def sweep(pitch_hz: Curve) -> FloatArray:

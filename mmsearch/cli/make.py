@@ -1,0 +1,98 @@
+"""Commands that make and judge indexes: index, models, eval, demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmsearch.cli.options import IndexOption, JsonOption, TextColumns
+from mmsearch.cli.printing import (
+    evaluation_lines,
+    progress_bar,
+    report_lines,
+    say,
+    write_report,
+)
+from mmsearch.config import locate_index
+
+
+def index(
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, manifests (.jsonl, .csv).", metavar="PATH..."),
+    ],
+    index: IndexOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model of a new index; see `mmsearch models`. [default: mini]"),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="FAISS factory string of a new index, such as IVF1024,PQ32. By size."),
+    ] = None,
+    text: TextColumns = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove items below PATH whose file has vanished.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write everything that was skipped, and why, to this JSON file."),
+    ] = None,
+) -> None:
+    """Add files to an index; make the index if there is none.
+
+    What is unchanged since the last run is skipped. Ctrl-C keeps what is finished.
+    """
+    from mmsearch.engine.index import open_or_create
+    from mmsearch.sources import find_items
+
+    find_items(paths, text_columns=text or ())  # refuse wrong paths before an index is made
+    with (
+        open_or_create(locate_index(index), model=model, recipe=recipe) as opened,
+        progress_bar(paths, text or ()) as progress,
+    ):
+        done = opened.add(paths, text_columns=text or (), prune=prune, progress=progress)
+        items = opened.info().items
+    if report:
+        write_report(report, done)
+    for line in report_lines(done, items, opened.path):
+        say(line)
+    if done.interrupted:
+        raise typer.Exit(130)
+    if not done.indexed and not done.unchanged:
+        raise typer.Exit(1)
+
+
+def models() -> None:
+    """List the models that `--model` takes."""
+    from mmsearch.encode.registry import NAMES
+
+    for name in NAMES:
+        typer.echo(name)
+
+
+def evaluate(
+    pairs: Annotated[
+        Path, typer.Argument(help="A manifest whose rows pair texts with a picture or a sound.")
+    ],
+    text: TextColumns = None,
+    model: Annotated[str, typer.Option(help="The model to judge.")] = "mini",
+    json: JsonOption = False,
+) -> None:
+    """Measure hit_at_1/5/10 of a model on pairs, both ways, by exact search."""
+    from mmsearch.engine.evaluate import evaluate as run
+
+    for line in evaluation_lines(run(pairs, text_columns=text or (), model=model), as_json=json):
+        typer.echo(line)
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(help="Where to put the demo's files, index and page.")
+    ] = Path("mmsearch-demo"),
+) -> None:
+    """Index photographs, sounds and texts that come along, search them, write a gallery."""
+    from mmsearch.present.demo.run import run_demo
+
+    for line in run_demo(folder):
+        typer.echo(line)

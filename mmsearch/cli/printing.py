@@ -1,0 +1,189 @@
+"""What the commands print: results on stdout, everything else on stderr."""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mmsearch.errors import one_line
+
+if TYPE_CHECKING:
+    from mmsearch.engine.add import Progress
+    from mmsearch.engine.evaluate import Evaluation
+    from mmsearch.engine.info import IndexInfo
+    from mmsearch.engine.report import Report
+    from mmsearch.records import Hit
+    from mmsearch.store.verify import Damage
+
+_SHOWN_FAILURES = 20
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal something that is not a result."""
+    typer.echo(line, err=True)
+
+
+def error_line(message: str) -> str:
+    """Return an error as the one line that the command line prints."""
+    return f"mmsearch: {one_line(message)}"
+
+
+@contextmanager
+def progress_bar(
+    paths: Sequence[str], text_columns: Sequence[str]
+) -> Iterator["Callable[[Progress], None] | None"]:
+    """Show a bar with rate and time left on a terminal; yield None in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("indexing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failed]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rate="", failed="")
+        counter = threading.Thread(
+            target=lambda: bar.update(task, total=_count(paths, text_columns)), daemon=True
+        )
+        counter.start()
+
+        def show(progress: "Progress") -> None:
+            speed = bar.tasks[task].speed or 0
+            failed = f"{progress.failed} failed" if progress.failed else ""
+            bar.update(task, completed=progress.seen, rate=f"{speed:.0f} items/s", failed=failed)
+
+        yield show
+
+
+def _count(paths: Sequence[str], text_columns: Sequence[str]) -> int:
+    """Count the items that will be found; a second walk, beside the first."""
+    from mmsearch.sources import Ignored, find_items
+
+    found = find_items(paths, text_columns=text_columns)
+    return sum(1 for item in found if not isinstance(item, Ignored))
+
+
+def report_lines(report: "Report", items: int, folder: Path) -> Iterator[str]:
+    """Return the closing table of an `index` run."""
+    rate = f", {report.indexed / report.seconds:,.0f} items/s" if report.indexed else ""
+    state = "interrupted: what was finished is kept" if report.interrupted else "done"
+    yield f"{state} in {report.seconds:.1f} s{rate}; {folder} holds {items:,} items"
+    rows = {
+        "added": report.added,
+        "updated": report.updated,
+        "moved": report.moved,
+        "unchanged": report.unchanged,
+        "removed": report.removed,
+        "vanished": len(report.vanished),
+        "failed": len(report.failures),
+        "other types": report.ignored.total(),
+    }
+    for name, count in rows.items():
+        if count:
+            yield f"  {name:12} {count:>10,}{_note(name, report)}"
+    for failure in report.failures[:_SHOWN_FAILURES]:
+        row = f" row {failure.row}" if failure.row and failure.source in failure.reason else ""
+        yield f"  ! {one_line(failure.reason)}{row}"
+    if len(report.failures) > _SHOWN_FAILURES:
+        yield f"  ! and {len(report.failures) - _SHOWN_FAILURES:,} more; --report FILE lists all"
+    if not any(rows.values()):
+        yield "  nothing to index there: no pictures, sounds, texts or manifests"
+
+
+def _note(name: str, report: "Report") -> str:
+    if name == "vanished":
+        return "  (their files are gone; --prune removes them)"
+    if name == "other types":
+        types = (suffix or "no suffix" for suffix, _ in report.ignored.most_common(5))
+        return f"  ({', '.join(types)})"
+    return ""
+
+
+def write_report(path: Path, report: "Report") -> None:
+    """Write a whole report as JSON."""
+    path.write_text(json.dumps(asdict(report), indent=2) + "\n")
+
+
+def print_hits(asked: Mapping[str, object], hits: "Sequence[Hit]", *, as_json: bool) -> None:
+    """Print hits: a table on a terminal, tab-separated lines in a pipe, or JSON."""
+    from mmsearch.present.table import hits_lines, hits_table
+
+    if as_json:
+        from mmsearch.present.json_ import hits_to_json
+
+        typer.echo(hits_to_json(asked, hits))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(hits_table(hits, Path.cwd()))
+    else:
+        for line in hits_lines(hits):
+            typer.echo(line)
+    if not hits:
+        say("nothing found")
+
+
+def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
+    """Return what `info` prints."""
+    if as_json:
+        yield json.dumps(_plain(asdict(info)), indent=2)
+        return
+    yield f"{info.path}: {info.items:,} items, {info.size_bytes / 1e6:,.1f} MB, model {info.model}"
+    for space in info.spaces:
+        yield f"  space {space.name}: {space.dim} dimensions, weights {space.sha256[:12]}"
+    for field in info.fields:
+        per_vector = field.size_bytes / max(1, field.vectors)
+        removed = f", {field.dead:,} removed" if field.dead else ""
+        yield (
+            f"  {field.name!s:16} {field.vectors:>10,} vectors{removed}, {field.recipe}, "
+            f"{field.segments} segments, {per_vector:,.0f} bytes/vector"
+        )
+    if info.failures:
+        yield f"  {info.failures:,} items failed; the next `mmsearch index` says why"
+
+
+def damage_lines(folder: Path, damages: "Sequence[Damage]") -> Iterator[str]:
+    """Return what `verify` prints."""
+    for damage in damages:
+        yield f"{one_line(damage.where)}: {one_line(damage.what)}"
+    if damages:
+        yield f"{folder}: {len(damages)} damages; run `mmsearch repair`"
+    else:
+        yield f"{folder}: sound"
+
+
+def evaluation_lines(evaluations: "Iterable[Evaluation]", *, as_json: bool) -> Iterator[str]:
+    """Return what `eval` prints."""
+    rows = list(evaluations)
+    if as_json:
+        yield json.dumps([asdict(row) for row in rows], indent=2)
+        return
+    yield f"{'direction':16} {'queries':>8} {'gallery':>8} {'hit@1':>7} {'hit@5':>7} {'hit@10':>7}"
+    for row in rows:
+        yield (
+            f"{row.direction:16} {row.queries:>8,} {row.gallery:>8,} "
+            f"{row.hit_at_1:>7.3f} {row.hit_at_5:>7.3f} {row.hit_at_10:>7.3f}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return a dataclass's dict with everything as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
