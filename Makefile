@@ -9,7 +9,6 @@ demo: .venv/ready
 
 test: check
 	$(BIN)/pytest -q
-	$(BIN)/python tests/check_wheel.py
 
 check: .venv/ready
 	$(BIN)/ruff check .
@@ -22,7 +21,7 @@ soak: .venv/ready
 	$(BIN)/pytest -q -s -m soak
 
 docs: .venv/ready
-	$(BIN)/python -m docs.make_cli
+	$(BIN)/python -m mmsearch.cli.reference > docs/cli.md
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

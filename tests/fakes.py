@@ -50,4 +50,6 @@ class FakeEncoder:
 
 
 def fake_model() -> Model:
-    return Model("fake", tuple(FakeEncoder(m) for m in (Modality.TEXT, Modality.IMAGE, Modality.AUDIO)))
+    return Model(
+        "fake", tuple(FakeEncoder(m) for m in (Modality.TEXT, Modality.IMAGE, Modality.AUDIO))
+    )

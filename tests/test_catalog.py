@@ -123,6 +123,23 @@ def test_readers_beside_a_writer_see_whole_commits(path: Path) -> None:
     assert wrong == []
 
 
+def test_closing_one_reader_leaves_the_locks_of_another(path: Path) -> None:
+    """Else a writer in another process would take the log away from under the open reader."""
+    close_a_writer = (
+        "import sys; from pathlib import Path;"
+        "from mmsearch.store.catalog_writer import CatalogWriter;"
+        "CatalogWriter(Path(sys.argv[1])).close()"
+    )
+    with CatalogWriter(path) as writer:
+        writer.write([item(1)], [], 1)
+    with Catalog(path) as catalog:
+        assert len(catalog.lexical("zor", 5)) == 1
+        Catalog(path).close()
+        subprocess.run([sys.executable, "-c", close_a_writer, str(path)], check=True)
+        assert Path(f"{path}-shm").exists()
+        assert len(catalog.lexical("zor", 5)) == 1
+
+
 def test_a_closed_catalog_says_so(path: Path) -> None:
     with CatalogWriter(path) as writer, Catalog(path) as catalog:
         assert writer.stamp == catalog.stamp == 0

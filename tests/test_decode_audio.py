@@ -22,6 +22,7 @@ from mmsearch.records import Chunk, FloatArray, Modality, Part, Sound
 
 GUARD: Final = DecodeLimits()
 LIMITS: Final = InputLimits()
+READ_ONLY: Final = {"MPEG_LAYER_III"}  # libsndfile writes no MP3 into a WAV
 
 
 def decode(path: Path, guard: DecodeLimits = GUARD) -> list[tuple[Chunk, Sound]]:
@@ -126,14 +127,12 @@ class TestSamples:
         assert sound.sample_rate_hz == rate
         assert chunk == Chunk(0, 3)
 
-    @pytest.mark.parametrize("subtype", soundfile.available_subtypes("WAV"))
+    @pytest.mark.parametrize(
+        "subtype", sorted(set(soundfile.available_subtypes("WAV")) - READ_ONLY)
+    )
     def test_every_subtype_of_wav(self, tmp_path: Path, subtype: str) -> None:
         tone = 0.5 * np.sin(np.arange(16_000) / 20)
-        try:
-            path = save(tmp_path / "a.wav", tone, subtype=subtype)
-        except soundfile.LibsndfileError:
-            pytest.skip("libsndfile only reads it")
-        ((_, sound),) = decode(path)
+        ((_, sound),) = decode(save(tmp_path / "a.wav", tone, subtype=subtype))
         assert abs(np.std(sound.samples) - np.std(tone)) < 0.05
 
     @pytest.mark.parametrize(
@@ -244,7 +243,7 @@ class TestHostileFiles:
     def test_damage_is_an_error_or_a_sound(self, tmp_path: Path, name: str) -> None:
         data = save(tmp_path / name, noise(1)).read_bytes()
         random = np.random.default_rng(1)
-        for _ in range(60):
+        for _ in range(30):
             damaged = np.frombuffer(data, np.uint8).copy()
             places = random.integers(0, min(len(data), random.choice([60, 10**9])), 4)
             damaged[places] = random.integers(0, 256, 4)

@@ -334,7 +334,7 @@ class TestHostileFiles:
             f"{tmp_path}/a\\n\\x1b[31m\\udcff.png: No such file or directory"
         )
 
-    @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
     def test_damage_is_an_error_or_a_picture(self, tmp_path: Path, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "ICO"]))

@@ -13,6 +13,8 @@ import pytest
 import soundfile
 from PIL import Image
 
+from mmsearch.config import InputLimits
+from mmsearch.decode import decode_part
 from mmsearch.decode.image import FORMATS
 from mmsearch.errors import UsageError
 from mmsearch.records import Failure, Item, Modality
@@ -260,10 +262,12 @@ class TestHostileFolders:
             path += "/" + "d" * 200
         path += "/" + "d" * (4000 - len(path) - len("//a.txt"))
         with inside_deep_folder(path):
-            touch(Path("a.txt"))
+            Path("a.txt").write_text("deep")
         (item,) = find_items([tmp_path])
         assert isinstance(item, Item)
         assert len(os.fsencode(item.source)) == 4000
+        ((_, text),) = decode_part(item.parts[0], InputLimits(), lambda passage: True)
+        assert text == "deep"
 
     def test_deeper_than_any_path_can_say(self, tmp_path: Path) -> None:
         path = f"{tmp_path}/a" + f"/{'b' * 200}" * 30

@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code."""
     debug = "--debug" in arguments
     try:
-        code = app(list(arguments) or ["--help"], standalone_mode=False)
+        code = app(list(arguments) or ["--help"], prog_name="mmsearch", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (MMSearchError, _ClickError, OSError, MemoryError) as error:
         if debug:

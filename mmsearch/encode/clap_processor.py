@@ -107,10 +107,10 @@ class Processor:
         if len(sound.samples) > round(self.window_s * sound.sample_rate_hz):
             seconds = len(sound.samples) / sound.sample_rate_hz
             raise UsageError(f"a sound of {seconds:.3f} s: give at most {self.window_s:g} s")
-        # Resampling rounds up, and of a sample too many the extractor makes a random crop.
-        samples = resample(sound, rate_hz)[: self._extractor.nb_max_samples]
         # One sound at a time: of a batch, a fusing extractor marks a random one as longer.
-        features = self._extractor(samples, sampling_rate=rate_hz, return_tensors="np")
+        features = self._extractor(
+            resample(sound, rate_hz), sampling_rate=rate_hz, return_tensors="np"
+        )
         return PreparedSound(features["input_features"][0], features["is_longer"][0])
 
 

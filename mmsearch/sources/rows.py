@@ -60,7 +60,8 @@ def row_item(
         RowError: The row has no part, or a value that cannot be used.
     """
     roles = dict.fromkeys((*PART_COLUMNS, *text_columns))
-    parts = tuple(part for role in roles for part in _parts(role, row.get(role), manifest))
+    present = (role for role in roles if role in row)
+    parts = tuple(part for role in present for part in _parts(role, row[role], manifest))
     if not parts:
         raise RowError(f"no picture, sound or text in any of the columns {', '.join(roles)}")
     # A title stays in the columns although it may be a text part: it names the item in lists.

@@ -155,6 +155,9 @@ class CatalogWriter:
         self._count([text for _, text in passages], +1)
 
     def _remove(self, ids: Sequence[int]) -> None:
+        marks = ",".join("?" * len(ids))
+        rows = self._connection.execute(f"SELECT id FROM item WHERE id IN ({marks})", ids)
+        ids = [row[0] for row in rows]  # a caller may name dead items again and again
         spans = [(item_id << CHUNK_BITS, ((item_id + 1) << CHUNK_BITS) - 1) for item_id in ids]
         texts: list[str] = []
         for span in spans:

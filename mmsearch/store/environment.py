@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import lmdb
 
-from mmsearch.errors import DamagedIndexError
+from mmsearch.errors import DamagedIndexError, MMSearchError
+from mmsearch.store.guard import DATA, refuse_damaged
 
 DATABASES = (b"meta", b"items", b"keys", b"contents", b"passages", b"failures", b"tombstones")
 MAP_BYTES = 64 * 2**30
@@ -31,14 +32,16 @@ class Environment:
         self.users = 0
         self._gate = threading.Condition()
         self._active = 0
-        self._env = _translated(
-            path,
-            lambda: lmdb.open(
+        with _translated(path):
+            self._env = lmdb.open(
                 str(path), map_size=map_bytes, max_dbs=len(DATABASES), max_readers=1024
-            ),
-        )
-        self.databases = {name: self._env.open_db(name) for name in DATABASES}
-        self._refuse_if_truncated()
+            )
+            try:
+                self._env.reader_check()  # slots of killed readers would keep pages from reuse
+                self.databases = {name: self._env.open_db(name) for name in DATABASES}
+            except BaseException:
+                self._env.close()
+                raise
 
     @contextmanager
     def read(self) -> "Iterator[lmdb.Transaction[bytes]]":
@@ -60,10 +63,8 @@ class Environment:
         with self._gate:
             self._active += 1
         try:
-            with self._begin(write=write) as transaction:
+            with _translated(self.path), self._begin(write=write) as transaction:
                 yield transaction
-        except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
-            raise _damaged(self.path, error) from error
         finally:
             with self._gate:
                 self._active -= 1
@@ -85,14 +86,6 @@ class Environment:
             self._gate.wait_for(lambda: self._active == 0)
             self._env.set_mapsize(map_bytes)
 
-    def _refuse_if_truncated(self) -> None:
-        """Check the file's length, because a read beyond it ends the process with SIGBUS."""
-        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        size = (self.path / "data.mdb").stat().st_size
-        if size < needed:
-            self._env.close()
-            raise _damaged(self.path, f"{size} bytes long, {needed} are in use")
-
     def release(self) -> None:
         """Close when the last user has gone."""
         with _open_lock:
@@ -111,6 +104,7 @@ def acquire(path: Path, map_bytes: int = MAP_BYTES) -> Environment:
     with _open_lock:
         environment = _open.get(_identity(path))
         if environment is None:
+            refuse_damaged(path)
             environment = Environment(path, map_bytes)
             _open[_identity(path)] = environment
         environment.users += 1
@@ -121,12 +115,26 @@ def _identity(path: Path) -> str:
     return str(path.resolve())
 
 
-def _translated(path: Path, work: Callable[[], Result]) -> Result:
+def is_open(path: Path) -> bool:
+    """Whether someone in this process has the environment in a folder open."""
+    with _open_lock:
+        return _identity(path) in _open
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn LMDB's errors into ours; a full or resized map is no error but handled."""
     try:
-        return work()
-    except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
+        yield
+    except (lmdb.MapFullError, lmdb.MapResizedError):
+        raise
+    except lmdb.ReadersFullError as error:
+        raise MMSearchError(f"{path}: too many readers at once; try again") from error
+    except (lmdb.LockError, lmdb.DiskError, lmdb.ReadonlyError, lmdb.MemoryError) as error:
+        raise MMSearchError(f"{path / DATA}: {error}") from error
+    except lmdb.Error as error:
         raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, why: object) -> DamagedIndexError:
-    return DamagedIndexError(f"{path / 'data.mdb'}: damaged ({why}); run `mmsearch repair`")
+    return DamagedIndexError(f"{path / DATA}: damaged ({why}); run `mmsearch repair`")

@@ -1,4 +1,4 @@
-"""Typed access to the LMDB records: every value carries a checksum over its key and itself."""
+"""Typed access to the LMDB records: every value carries a checksum over place, key and itself."""
 
 import json
 import struct
@@ -108,7 +108,11 @@ class Snapshot:
     def item_id(self, key: bytes) -> int | None:
         """Return the live item with that key."""
         raw = self._get(b"keys", key)
-        return None if raw is None else int(_ID.unpack(raw)[0])
+        if raw is None:
+            return None
+        if self._get(b"items", raw) is None:
+            raise self._damaged(b"items", raw)
+        return int(_ID.unpack(raw)[0])
 
     def item(self, item_id: int) -> StoredItem | None:
         """Return a live item."""
@@ -169,7 +173,7 @@ class Snapshot:
 
     def _unseal(self, database: bytes, key: bytes, sealed: bytes) -> bytes:
         value = sealed[_CHECKSUM_BYTES:]
-        if _checksum(key, value) != sealed[:_CHECKSUM_BYTES]:
+        if _checksum(database, key, value) != sealed[:_CHECKSUM_BYTES]:
             raise self._damaged(database, key)
         return value
 
@@ -224,14 +228,15 @@ class Update(Snapshot):
             self._delete(b"tombstones", _ID.pack(item_id))
 
     def _put(self, database: bytes, key: bytes, value: bytes) -> None:
-        self._transaction.put(key, _checksum(key, value) + value, db=self._databases[database])
+        self._transaction.put(key, _checksum(database, key, value) + value, db=self._databases[database])
 
     def _delete(self, database: bytes, key: bytes) -> None:
         self._transaction.delete(key, db=self._databases[database])
 
 
-def _checksum(key: bytes, value: bytes) -> bytes:
-    hasher = xxhash.xxh3_64(key)
+def _checksum(database: bytes, key: bytes, value: bytes) -> bytes:
+    hasher = xxhash.xxh3_64(database)
+    hasher.update(key)
     hasher.update(value)
     return hasher.digest()
 

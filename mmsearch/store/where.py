@@ -1,4 +1,4 @@
-"""The expression language of ``--where`` (docs/where.md): parsed by sqlglot, then said in our SQL."""
+"""The expression language of ``--where`` (docs/where.md): sqlglot parses it, our SQL says it."""
 
 import re
 from collections.abc import Mapping

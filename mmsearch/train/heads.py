@@ -109,7 +109,7 @@ def train_heads(
             for image in images:
                 loss = loss + contrastive_loss(image, texts, same, TEMPERATURE)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
         log.info("heads: epoch %d, loss %.4f", epoch + 1, loss.item())

@@ -1,4 +1,4 @@
-"""The image stages: a tower of our own learns what the teacher sees in each crop, then the space."""
+"""The image stages: a tower of our own learns what the teacher sees, then the space."""
 
 import logging
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, smooth_l1_loss
+from torch.nn.functional import interpolate, normalize, smooth_l1_loss
 
 from mmsearch.encode.mini.features import IMAGE_SIDE
 from mmsearch.encode.mini.towers import SIZES, Tower, build, image_input
 from mmsearch.records import FloatArray
+from mmsearch.train.heads import TEMPERATURE, Pairs
 from mmsearch.train.loop import Loop
+from mmsearch.train.losses import contrastive_loss, cosine_loss, similarity_loss
 from mmsearch.train.text import batches
 from mmsearch.train.views import CROP_SIDE, Views
 
@@ -80,7 +82,7 @@ class Watcher(nn.Module):
         self.teacher_head = nn.Linear(SIZES["image"][1][-1], 2025)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Points in the space before scaling to unit length, and guesses of the teacher's outputs."""
+        """Points of the space, not yet of unit length, and guesses of the teacher's outputs."""
         with torch.autocast("cpu", torch.bfloat16):
             pooled = self.tower.pool(x)
         pooled = pooled.float()
@@ -100,3 +102,49 @@ def watch(views: Views, scale: Scale, out: Path, epochs: int, seed: int) -> Watc
             _, guess = watcher(augment(views.pixels[numbers], rng))
             loop.step(smooth_l1_loss(guess, targets[torch.from_numpy(numbers)]))
     return watcher
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the tower is to say of each crop, and the texts that some of them have.
+
+    Attributes:
+        targets: (crops, 256) float32, what the heads say; L2-normalised rows.
+        pairs: Crops with texts.
+        texts: (texts, 256) float32, the text tower's embeddings.
+    """
+
+    targets: Tensor
+    pairs: Pairs
+    texts: Tensor
+
+
+def align(
+    watcher: Watcher, views: Views, scale: Scale, lesson: Lesson, out: Path, epochs: int, seed: int
+) -> Tower:
+    """Teach the tower the space: to say what the heads say, and to meet its captions.
+
+    Half of each batch is drawn from all crops, half from those with texts, for the contrast.
+    """
+    teacher = scale(views.teacher)
+    optimizer = torch.optim.AdamW(watcher.parameters(), lr=1.5e-3, weight_decay=0.02)
+    loop = Loop(watcher, optimizer, epochs * (len(teacher) // BATCH), out)
+    rng = np.random.default_rng([seed, 6])
+    half = BATCH // 2
+    while loop.running:
+        for anything in batches(len(teacher), half, rng):
+            paired = rng.choice(len(lesson.pairs.crops), half, replace=False)
+            numbers = np.concatenate([anything, lesson.pairs.crops[paired]])
+            rows = torch.from_numpy(numbers)
+            points, guess = watcher(augment(views.pixels[numbers], rng))
+            points = normalize(points, dim=1)
+            texts = lesson.texts[torch.from_numpy(lesson.pairs.draw(paired, rng))]
+            same = lesson.pairs.same(paired)
+            loss = (
+                cosine_loss(points, lesson.targets[rows])
+                + 0.2 * similarity_loss(points, lesson.targets[rows], 0.1)
+                + 0.2 * contrastive_loss(points[half:], texts, same, TEMPERATURE)
+                + 0.5 * smooth_l1_loss(guess, teacher[rows])
+            )
+            loop.step(loss)
+    return watcher.tower.eval()

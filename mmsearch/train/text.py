@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -102,7 +101,7 @@ def train_table(bags: Bags, size: int, targets: Tensor, epochs: int, seed: int) 
             student, target = table(bags[numbers]), targets[torch.from_numpy(numbers)]
             loss = cosine_loss(student, target) + 0.1 * similarity_loss(student, target)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
         log.info("text: epoch %d, loss %.4f", epoch + 1, loss.item())

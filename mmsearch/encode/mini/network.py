@@ -47,5 +47,6 @@ class Network:
         tower = build(self._prefix)
         arrays = read_tensors(f"{self._prefix}.", self._path)
         # copied: safetensors gives read-only arrays, which torch warns about
-        tower.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+        state = {name: torch.tensor(array) for name, array in arrays.items()}
+        tower.load_state_dict({**tower.state_dict(), **state})
         return fold(tower)

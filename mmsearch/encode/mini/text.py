@@ -53,8 +53,7 @@ class TextEncoder:
         starts = np.cumsum([0] + [len(ids) for ids in prepared[:-1]])
         rows = self._table[np.concatenate(prepared)].astype(np.float32)
         sums = np.add.reduceat(rows, starts, axis=0)
-        norms: FloatArray = np.linalg.norm(sums, axis=1, keepdims=True)
-        return sums / norms
+        return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
 
     @cached_property
     def _tokenizer(self) -> "Tokenizer":

@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pixel_unshuffle
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 DIM = 256
+PATCH = 4
 
 
 class Conv(nn.Sequential):
@@ -36,14 +37,17 @@ class Residual(nn.Module):
 
 
 class Tower(nn.Module):
-    """A small residual network with averaging over what is left of height and width."""
+    """A small residual network with averaging over what is left of height and width.
+
+    The first layer sees patches of 4 x 4, which costs a quarter of the usual strided start.
+    """
 
     def __init__(self, channels: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
         super().__init__()
-        self.stem = Conv(channels, widths[0], stride=2)
+        self.stem = Conv(channels * PATCH * PATCH, widths[0])
         blocks: list[nn.Module] = []
         inputs = widths[0]
-        for width, depth in zip(widths, depths, strict=True):
+        for width, depth in zip(widths[1:], depths, strict=True):
             for number in range(depth):
                 blocks.append(Residual(inputs, width, stride=2 if number == 0 else 1))
                 inputs = width
@@ -52,7 +56,8 @@ class Tower(nn.Module):
 
     def pool(self, x: Tensor) -> Tensor:
         """Features before the head: (n, channels, h, w) to (n, widths[-1])."""
-        y: Tensor = self.blocks(self.stem(x))
+        patches = pixel_unshuffle(x, PATCH).contiguous(memory_format=torch.channels_last)
+        y: Tensor = self.blocks(self.stem(patches))
         return y.mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,16 +65,18 @@ class Tower(nn.Module):
         return normalize(self.head(self.pool(x)).float(), dim=1)
 
 
-SIZES = {
-    "image": (3, (32, 64, 128, 288), (1, 2, 2, 2)),
-    "audio": (1, (24, 48, 96, 192), (1, 1, 2, 2)),
+SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
+    "image": (3, (64, 128, 256), (2, 2)),
+    "audio": (1, (48, 96, 192), (2, 2)),
 }
-"""Input channels, widths and depths: 3.5 and 1.3 million parameters."""
+"""Input channels, widths and depths of each modality's tower."""
 
 
 def build(modality: str) -> Tower:
     """An untrained tower for 112 px pictures (``image``) or 64 log-mels (``audio``)."""
-    return Tower(*SIZES[modality]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    tower = Tower(*SIZES[modality])
+    tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return tower
 
 
 def fold(tower: Tower) -> Tower:
@@ -77,7 +84,9 @@ def fold(tower: Tower) -> Tower:
     tower.eval()
     for module in list(tower.modules()):
         if isinstance(module, Conv):
-            module[0] = fuse_conv_bn_eval(module[0], module[1])
+            convolution, normalisation = module[0], module[1]
+            assert isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d)
+            module[0] = fuse_conv_bn_eval(convolution, normalisation)
             module[1] = nn.Identity()
     return tower
 
