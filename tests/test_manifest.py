@@ -244,6 +244,14 @@ class TestJsonLines:
         assert number == "2"
         assert found.startswith(reason)
 
+    def test_no_depth_of_nesting_ends_the_run(self, jsonl: Path) -> None:
+        depths = [1, *range(900, 1010, 3), 5000]
+        write(jsonl, "".join(f'{{"text": "x", "a": {"[" * n}{"]" * n}}}\n' for n in depths))
+        items, failures = read(jsonl)
+        assert items[0].row == "1"
+        assert failures[-1].row == str(len(depths))
+        assert len(items) + len(failures) == len(depths)
+
     def test_a_path_may_hold_any_bytes(self, jsonl: Path) -> None:
         write(jsonl, b'{"image": "caf\xe9.jpg"}\n{"image": "caf\\udce9.jpg"}\n')
         items, _ = read(jsonl)

@@ -43,6 +43,14 @@ PREPROCESS: dict[str, Any] = {
 """Unlike any default, so that a default in its place is noticed."""
 
 
+def _seed() -> None:
+    """Make torch repeatable, and one thread: on networks this small others only wait."""
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
 def letters_tokenizer(model_max_length: int) -> Any:
     """A RoBERTa tokenizer of single letters and ``dog``."""
     from tokenizers.pre_tokenizers import ByteLevel
@@ -59,12 +67,11 @@ def letters_tokenizer(model_max_length: int) -> Any:
 def write_open_clip(folder: Path, kind: str, **changes: Any) -> Path:
     """Write a checkpoint as ``open_clip.push_to_hf_hub`` does; ``changes`` go to preprocessing."""
     import open_clip
-    import torch
     from safetensors.torch import save_file
 
     folder.mkdir()
     config = OPEN_CLIP[kind]
-    torch.manual_seed(0)
+    _seed()
     arguments = {key: value for key, value in config.items() if key != "custom_text"}
     make = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
     state = make(**arguments).state_dict()
@@ -79,7 +86,6 @@ def write_open_clip(folder: Path, kind: str, **changes: Any) -> Path:
 
 def write_clap(folder: Path, fused: bool = False, **changes: Any) -> Path:
     """Write a checkpoint with ``save_pretrained``; ``changes`` go to the feature extractor."""
-    import torch
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
     from transformers.utils import logging
 
@@ -100,7 +106,7 @@ def write_clap(folder: Path, fused: bool = False, **changes: Any) -> Path:
     audio |= {"fusion_type": "aff_2d" if fused else None}
     text = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 1}
     text |= {"num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 26}
-    torch.manual_seed(0)
+    _seed()
     make_config: Any = ClapConfig
     config = make_config(text_config=text, audio_config=audio, projection_dim=24)
     bars: Any = logging

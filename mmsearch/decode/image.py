@@ -44,9 +44,8 @@ def decode_image(path: str, guard: DecodeLimits, min_side: int | None = None) ->
         path: The file.
         guard: What is refused as too large.
         min_side: Decode a JPEG at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps
-            this many pixels. With twice the side that an encoder takes, a 12-megapixel photo
-            is decoded and resized 4 times as fast, and no pixel of the result is off by more
-            than 2 of 255.
+            this many pixels: most of the time that a photo of a camera takes. With twice the
+            side that an encoder takes, what it sees differs by rounding (tested).
 
     Returns:
         An RGB image.

@@ -60,7 +60,9 @@ class Processor:
             raise ModelError(f"cannot use {folder}: {one_line(error)}") from error
         self._extractor = processor.feature_extractor
         self._tokenizer = processor.tokenizer
-        self._lock = Lock()  # https://github.com/huggingface/tokenizers/issues/537
+        # A tokenizer keeps the last call's truncation: unlocked, one text in six came out wrong.
+        # https://github.com/huggingface/tokenizers/issues/537
+        self._lock = Lock()
         self.dim = int(config.projection_dim)
         self.pad_id = int(self._tokenizer.pad_token_id)
         # As in RoBERTa, the first position is one past that of padding.

@@ -94,7 +94,9 @@ class Tokenizer:
                 f"cannot load the tokenizer of open_clip:{name}: {one_line(error)}"
             ) from error
         self._hugging_face = getattr(self._tokenizer, "tokenizer", None)
-        self._lock = Lock()  # https://github.com/huggingface/tokenizers/issues/537
+        # A tokenizer keeps the last call's truncation: unlocked, one text in six came out wrong.
+        # https://github.com/huggingface/tokenizers/issues/537
+        self._lock = Lock()
 
     @property
     def context_length(self) -> int:

@@ -136,13 +136,15 @@ class Triage:
             text = view.snapshot.passage(chunk_id)
             if text is not None:
                 job.passages[chunk_id & (MAX_CHUNKS - 1)] = text
-        if (
-            twin.id != job.previous
-            and twin.item.row is None
-            and not os.path.lexists(twin.item.source)
-        ):
+        if twin.id != job.previous and _is_gone(twin.item):
             job.moved = True
             job.replaces.append(twin.id)
+
+
+def _is_gone(item: Item) -> bool:
+    """Whether the item was a file that is no longer there."""
+    is_file = item.row is None and item.parts[0].path == item.source
+    return is_file and not os.path.lexists(item.source)
 
 
 def _same_parts(item: Item, other: Item) -> bool:

@@ -132,12 +132,13 @@ def _clean(text: str, what: str) -> str:
 
 def _column(column: str, value: object) -> ColumnValue:
     what = f"column {column!r}"
-    if isinstance(value, list):
-        if all(_is_scalar(cell) for cell in value):
-            return tuple(_scalar(cell, what) for cell in value)
-        return _clean(json.dumps(value, ensure_ascii=False), what)
-    if isinstance(value, dict):
-        return _clean(json.dumps(value, ensure_ascii=False), what)
+    if isinstance(value, list) and all(_is_scalar(cell) for cell in value):
+        return tuple(_scalar(cell, what) for cell in value)
+    if isinstance(value, list | dict):
+        try:
+            return _clean(json.dumps(value, ensure_ascii=False), what)
+        except RecursionError:
+            raise RowError(f"{one_line(what)} is nested too deeply") from None
     return _scalar(value, what)
 
 

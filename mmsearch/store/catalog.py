@@ -19,7 +19,7 @@ from mmsearch.errors import IndexFormatError
 from mmsearch.records import ColumnValue
 from mmsearch.store import columns, lexical
 from mmsearch.store.columns import Column, read_columns
-from mmsearch.store.database import Pool, damaged
+from mmsearch.store.database import Pool, damaged, one_integer
 
 FORMAT = 1
 CHUNK_BITS = 20
@@ -59,7 +59,7 @@ class Catalog:
         self._pool = Pool(path)
         try:
             with self._pool.snapshot() as connection:
-                check_format(connection.execute("PRAGMA user_version").fetchone()[0], path)
+                check_format(one_integer(connection, "PRAGMA user_version"), path)
         except BaseException:
             self.close()
             raise
@@ -68,7 +68,7 @@ class Catalog:
     def stamp(self) -> int:
         """The LMDB commit that the catalog reflects; 0 when it is new."""
         with self._pool.snapshot() as connection:
-            return int(connection.execute("SELECT stamp FROM state").fetchone()[0])
+            return one_integer(connection, "SELECT stamp FROM state")
 
     def columns(self) -> tuple[Column, ...]:
         """The metadata columns that items have had, in order of appearance."""
@@ -82,7 +82,7 @@ class Catalog:
         how the work is bounded.
         """
         with self._pool.snapshot() as connection:
-            passages = connection.execute("SELECT passages FROM state").fetchone()[0]
+            passages = one_integer(connection, "SELECT passages FROM state")
             return lexical.rank(connection, query, limit, passages)
 
     def where(self, expression: str) -> NDArray[np.int64]:
@@ -99,7 +99,7 @@ class Catalog:
         with self._pool.snapshot() as connection:
             condition = compile_where(expression, read_columns(connection))
             rows = connection.execute(
-                f"SELECT id FROM item WHERE {condition.sql} ORDER BY id", condition.values
+                f"SELECT rowid FROM item WHERE {condition.sql} ORDER BY rowid", condition.values
             )
             return np.fromiter((row[0] for row in rows), dtype=np.int64)
 

@@ -56,7 +56,7 @@ def check_catalog(
                         return [*problems, "and more"]
     except FileNotFoundError:
         return [f"{path} is missing"]
-    except (DamagedIndexError, UnicodeError) as error:
+    except DamagedIndexError as error:
         problems.append(str(error))
     return problems
 

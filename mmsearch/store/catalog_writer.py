@@ -1,5 +1,6 @@
 """Writing the catalog: rows of new items in, rows of dead items out, one transaction each time."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -19,10 +20,10 @@ from mmsearch.store.columns import (
     stored,
     stored_text,
 )
-from mmsearch.store.database import connect_writing, damaged, transaction, translated
+from mmsearch.store.database import connect_writing, damaged, one_integer, transaction, translated
 from mmsearch.store.files import sync_folder
 from mmsearch.store.lexical import term_frequencies
-from mmsearch.store.seal import Descriptor, breach, remove_seal, write_seal
+from mmsearch.store.seal import Descriptor, breach, read_seal, remove_seal, write_seal
 from mmsearch.store.tokens import words
 
 T = TypeVar("T")
@@ -45,38 +46,47 @@ class CatalogWriter:
         """
         self.path = path
         self._descriptor: Descriptor | None = None
-        self._check_seal()
+        self._failed = False
+        sealed = self._check_seal()
         remove_seal(path)
         try:
             with translated(path):
-                self._open()
+                self._open(sealed)
         except BaseException:
             self._release()
             raise
 
-    def _open(self) -> None:
+    def _open(self, sealed: bool) -> None:
         self._connection = connect_writing(self.path)
         try:
+            if not sealed:  # made just now, or its writer was killed: at least its shape is checked
+                self._quick_check()
             self._create_or_check()
             self._columns = read_columns(self._connection)
         except BaseException:
             self._connection.close()
             raise
 
+    def _quick_check(self) -> None:
+        line = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if line != "ok":
+            raise damaged(self.path, line)
+
     def _release(self) -> None:
         if self._descriptor is not None:
             self._descriptor.release()
             self._descriptor = None
 
-    def _check_seal(self) -> None:
+    def _check_seal(self) -> bool:
         """Check the whole file, whatever its size: closing will vouch for all of it."""
         if not self.path.exists():
-            return
+            return False
         self._descriptor = Descriptor.acquire(self.path)
         problem = breach(self.path, self._descriptor)
         if problem is not None:
             self._release()
             raise damaged(self.path, problem)
+        return read_seal(self.path) is not None
 
     def _create_or_check(self) -> None:
         connection = self._connection
@@ -87,13 +97,13 @@ class CatalogWriter:
                     connection.execute(statement)
                 connection.execute("INSERT INTO state VALUES (0, 0)")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
-        check_format(connection.execute("PRAGMA user_version").fetchone()[0], self.path)
+        check_format(one_integer(connection, "PRAGMA user_version"), self.path)
 
     @property
     def stamp(self) -> int:
         """The LMDB commit that the catalog reflects; 0 when it is new."""
         with translated(self.path):
-            return int(self._connection.execute("SELECT stamp FROM state").fetchone()[0])
+            return one_integer(self._connection, "SELECT stamp FROM state")
 
     def write(self, added: Iterable[CatalogItem], dead: Iterable[int], stamp: int) -> None:
         """Add rows of new items and remove those of dead ones, in one durable transaction.
@@ -129,7 +139,8 @@ class CatalogWriter:
                 with transaction(self._connection, "IMMEDIATE"):
                     yield
                     self._connection.execute("UPDATE state SET stamp = ?", (stamp,))
-            except BaseException:
+            except BaseException as error:
+                self._failed |= isinstance(error, sqlite3.DatabaseError)
                 self._columns = read_columns(self._connection)
                 raise
 
@@ -201,15 +212,23 @@ class CatalogWriter:
                 self._add(batch)
 
     def close(self) -> None:
-        """Fold the log into the file, close it, and seal it."""
-        with translated(self.path):
+        """Fold the log into the file, close it, and seal it, unless it turned out damaged."""
+        try:
+            with translated(self.path):
+                folded = self._fold_log()
+            if folded and not self._failed:
+                self._descriptor = self._descriptor or Descriptor.acquire(self.path)
+                write_seal(self.path, self._descriptor.seal())
+        finally:
+            self._release()
+
+    def _fold_log(self) -> bool:
+        """Whether it is all in the file; if a reader holds on to it, the next writer does it."""
+        try:
             self._connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_WAIT_MS}")
-            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            return not self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
             self._connection.close()
-        self._descriptor = self._descriptor or Descriptor.acquire(self.path)
-        if not busy:  # else a reader holds on to the log, and the next writer folds it in
-            write_seal(self.path, self._descriptor.seal())
-        self._release()
 
     def __enter__(self) -> Self:
         return self

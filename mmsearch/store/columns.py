@@ -110,7 +110,11 @@ def _float(number: int) -> float:
 
 def read_columns(connection: sqlite3.Connection) -> dict[str, Column]:
     """The columns in the catalog by name, in the order in which they appeared."""
-    rows = connection.execute("SELECT number, name, kinds FROM column_name ORDER BY number")
+    rows = connection.execute(
+        "SELECT number, name, kinds FROM column_name ORDER BY number"
+    ).fetchall()
+    if any(tuple(map(type, row)) != (int, str, int) for row in rows):
+        raise sqlite3.DatabaseError("the names of the columns are unreadable")
     return {name: Column(number, name, Kind(kinds)) for number, name, kinds in rows}
 
 

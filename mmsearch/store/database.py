@@ -32,6 +32,8 @@ def translated(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:  # in a text, or in SQLite's message about one
+        raise damaged(path, "a text is not UTF-8") from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code in _TROUBLE:
@@ -98,6 +100,14 @@ def transaction(connection: sqlite3.Connection, kind: str = "DEFERRED") -> Itera
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def one_integer(connection: sqlite3.Connection, sql: str) -> int:
+    """The first value of the first row; anything else than an integer is damage."""
+    value = (connection.execute(sql).fetchone() or (None,))[0]
+    if type(value) is not int:
+        raise sqlite3.DatabaseError("a number is missing")
+    return value
 
 
 class Pool:

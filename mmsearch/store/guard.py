@@ -22,12 +22,12 @@ _LAST_PAGE = struct.Struct("=QQ")
 _LAST_PAGE_AT = 136
 
 
-def refuse_damaged(folder: Path, limit_bytes: int = CHECKED_BYTES) -> None:
+def refuse_damaged(folder: Path, limit_bytes: int | None = CHECKED_BYTES) -> None:
     """Check the file that LMDB is about to open; one that is not there is not damaged.
 
     Args:
         folder: The index folder.
-        limit_bytes: Longer files are checked for their length only.
+        limit_bytes: Longer files are checked for their length only; ``None``: check any.
 
     Raises:
         DamagedIndexError: It is not what was written, or reading it would end the process.
@@ -35,7 +35,8 @@ def refuse_damaged(folder: Path, limit_bytes: int = CHECKED_BYTES) -> None:
     path = folder / DATA
     if not path.exists():
         return
-    problem = (_breach(path) if path.stat().st_size <= limit_bytes else None) or _shortness(path)
+    is_small = limit_bytes is None or path.stat().st_size <= limit_bytes
+    problem = (_breach(path) if is_small else None) or _shortness(path)
     if problem:
         raise DamagedIndexError(f"{path}: damaged ({problem}); run `mmsearch repair`")
 
@@ -58,9 +59,7 @@ def structure_problems(path: Path) -> list[str]:
 
 
 def unseal(folder: Path) -> None:
-    """Check the file, whatever its size, and take its seal away before anything is written."""
-    if (folder / DATA).exists():
-        refuse_damaged(folder, limit_bytes=(folder / DATA).stat().st_size)
+    """Take the seal away, before anything is written."""
     remove_seal(folder / DATA)
 
 

@@ -26,7 +26,7 @@ K1 = 1.2
 _MIN_IDF = 1e-6  # FTS5's floor, for terms in at least half of the passages
 _MAX_TERMS = 32  # the rarest of a long query; each costs a pass over its postings
 _MAX_QUERY_CHARS = 10_000
-MAX_SCORED = 50_000
+MAX_SCORED = 20_000
 """Passages scored by one statement: FTS5 takes about 2.5 µs each (`benchmarks/where.py`)."""
 
 SCHEMA = (
@@ -104,13 +104,14 @@ def _query_terms(connection: sqlite3.Connection, query: str, n_passages: int) ->
     counts |= connection.execute(
         f"SELECT term, passages FROM term WHERE term IN ({marks})", tuple(counts)
     )
+    if any(type(n) is not int or not 0 <= n <= n_passages for n in counts.values()):
+        raise sqlite3.DatabaseError("the count of a term is wrong")
     terms = [_Term(word_of[s], n, _idf(n, n_passages)) for s, n in counts.items()]
     return sorted(terms, key=lambda term: (term.passages, term.word))
 
 
 def _idf(passages: int, n_passages: int) -> float:
-    odds = (n_passages - passages + 0.5) / (passages + 0.5)
-    return max(math.log(max(odds, 1e-300)), _MIN_IDF)
+    return max(math.log((n_passages - passages + 0.5) / (passages + 0.5)), _MIN_IDF)
 
 
 def _split(present: Sequence[_Term]) -> tuple[list[_Term], list[_Term]]:
@@ -131,8 +132,11 @@ def _any_of(terms: Iterable[_Term]) -> str:
 
 
 def _scored(connection: sqlite3.Connection, expression: str, limit: int) -> list[tuple[int, float]]:
-    return connection.execute(
+    found = connection.execute(
         "SELECT id, score FROM (SELECT rowid AS id, -bm25(passage) AS score FROM passage"
         " WHERE passage MATCH ? LIMIT ?) ORDER BY score DESC, id LIMIT ?",
         (expression, MAX_SCORED, limit),
     ).fetchall()
+    if any(type(score) is not float for _, score in found):
+        raise sqlite3.DatabaseError("a score is not a number")
+    return found

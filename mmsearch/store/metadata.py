@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
@@ -71,6 +71,11 @@ class StoredItem:
             if part.modality is modality
             for chunk_id in range(start, start + len(chunks))
         ]
+
+
+    def passage_ids(self) -> list[int]:
+        """Return the ids of the chunks whose texts are kept: those of text files."""
+        return [i for i in self.chunk_ids(Modality.TEXT) if self.locate(i)[0].path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,23 @@ class Snapshot:
         """Return the ids of items that were deleted since the last compaction, ascending."""
         return np.fromiter((_ID.unpack(key)[0] for key, _ in self._scan(b"tombstones")), np.int64)
 
+    def count(self, database: bytes) -> int:
+        """Return how many records a database has."""
+        return int(self._transaction.stat(self._databases[database])["entries"])
+
+    def damaged_records(self) -> Iterator[str]:
+        """Name every record whose checksum fails."""
+        for database, handle in self._databases.items():
+            with self._transaction.cursor(handle) as cursor:
+                for key, sealed in cursor:
+                    if not is_sound(database, key, sealed):
+                        yield f"record {key.hex()} of {database.decode()}"
+
+    def has_contents(self, stored: StoredItem) -> bool:
+        """Whether an item is found by its contents."""
+        key = bytes.fromhex(stored.contents) + _ID.pack(stored.id)
+        return self._get(b"contents", key) is not None
+
     def _get(self, database: bytes, key: bytes) -> bytes | None:
         sealed = self._transaction.get(key, db=self._databases[database])
         return None if sealed is None else self._unseal(database, key, sealed)
@@ -172,10 +194,9 @@ class Snapshot:
                 yield key, self._unseal(database, key, sealed)
 
     def _unseal(self, database: bytes, key: bytes, sealed: bytes) -> bytes:
-        value = sealed[_CHECKSUM_BYTES:]
-        if _checksum(database, key, value) != sealed[:_CHECKSUM_BYTES]:
+        if not is_sound(database, key, sealed):
             raise self._damaged(database, key)
-        return value
+        return sealed[_CHECKSUM_BYTES:]
 
     def _damaged(self, database: bytes, key: bytes) -> DamagedIndexError:
         return DamagedIndexError(
@@ -202,11 +223,11 @@ class Update(Snapshot):
     def remove_item(self, stored: StoredItem) -> None:
         """Turn a live item into a tombstone."""
         item_id = _ID.pack(stored.id)
-        self._delete(b"items", item_id)
         if self.item_id(stored.item.key) == stored.id:
             self._delete(b"keys", stored.item.key)
+        self._delete(b"items", item_id)
         self._delete(b"contents", bytes.fromhex(stored.contents) + item_id)
-        for chunk_id in stored.chunk_ids(Modality.TEXT):
+        for chunk_id in stored.passage_ids():
             self._delete(b"passages", _ID.pack(chunk_id))
         self._put(b"tombstones", item_id, b"")
 
@@ -227,11 +248,40 @@ class Update(Snapshot):
         for item_id in item_ids.tolist():
             self._delete(b"tombstones", _ID.pack(item_id))
 
+    def put_sealed(self, database: bytes, key: bytes, sealed: bytes) -> None:
+        """Take over a record as it was written, its checksum checked by the caller."""
+        self._transaction.put(key, sealed, db=self._databases[database])
+
+    def drop_passages(self, wanted: Callable[[int], bool]) -> int:
+        """Remove the passages whose chunks nobody wants; returns how many."""
+        dropped = 0
+        with self._transaction.cursor(self._databases[b"passages"]) as cursor:
+            found = cursor.first()
+            while found:
+                if wanted(_ID.unpack(cursor.key())[0]):
+                    found = cursor.next()
+                else:
+                    found = cursor.delete() and bool(cursor.key())
+                    dropped += 1
+        return dropped
+
     def _put(self, database: bytes, key: bytes, value: bytes) -> None:
-        self._transaction.put(key, _checksum(database, key, value) + value, db=self._databases[database])
+        self._transaction.put(
+            key, _checksum(database, key, value) + value, db=self._databases[database]
+        )
 
     def _delete(self, database: bytes, key: bytes) -> None:
         self._transaction.delete(key, db=self._databases[database])
+
+
+def is_sound(database: bytes, key: bytes, sealed: bytes) -> bool:
+    """Whether a stored value is what was written there."""
+    return _checksum(database, key, sealed[_CHECKSUM_BYTES:]) == sealed[:_CHECKSUM_BYTES]
+
+
+def manifest_of(sealed: bytes) -> Manifest:
+    """Decode a manifest record whose checksum holds."""
+    return Manifest.from_json(sealed[_CHECKSUM_BYTES + _ID.size :])
 
 
 def _checksum(database: bytes, key: bytes, value: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Writing an index: everything between two commits becomes visible at once, or never."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -8,19 +9,21 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import IndexNotFoundError
+from mmsearch.errors import DamagedIndexError, IndexNotFoundError
 from mmsearch.records import Chunk, FieldName, Item
 from mmsearch.store.catalog import CatalogItem
 from mmsearch.store.catalog_writer import CatalogWriter
 from mmsearch.store.environment import Environment, acquire
 from mmsearch.store.field import load_codebook
 from mmsearch.store.files import FileInfo, write_file
+from mmsearch.store.guard import refuse_damaged, seal, unseal
 from mmsearch.store.layout import CATALOG, catalog_item, remove_catalog, remove_unnamed
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.manifest import FieldInfo, Manifest, SegmentInfo
 from mmsearch.store.merge import merge_tail
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredFailure, StoredItem, Update
 from mmsearch.store.segment import write_segment
+from mmsearch.store.spare import sound_spare, write_spare
 
 Float16Array = NDArray[np.float16]
 
@@ -64,39 +67,59 @@ class Batch:
 class Writer:
     """The one writer of an index, from construction to :meth:`close`."""
 
-    def __init__(self, folder: Path, initial: Manifest | None = None) -> None:
+    def __init__(
+        self, folder: Path, initial: Manifest | None = None, lock: WriterLock | None = None
+    ) -> None:
         """Take the writer lock, and clear away what a dead writer left.
 
         Args:
             folder: The index folder; it exists.
             initial: The manifest of a new index.
+            lock: The writer lock, if the caller holds it already; it is released on close.
 
         Raises:
             IndexLockedError: Another writer is at work.
+            IndexNotFoundError: There is no index, and none is to be made.
+            DamagedIndexError: The records or the catalog are not what was written.
         """
         self.folder = folder
-        self._lock = WriterLock(folder)
+        self._lock = lock or WriterLock(folder)
         self._dead: list[int] = []  # items that the next commit clears from the catalog
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._lock.release)
             self.environment: Environment = acquire(folder)
-            self.manifest = self._load_manifest(initial)
-            remove_unnamed(folder, self.manifest)
+            opened.callback(self.environment.release)
+            manifest = self._read_manifest()
+            if manifest is None and initial is None:
+                raise IndexNotFoundError(f"{folder}: an empty index; make it anew")
+            if manifest is None and sound_spare(folder) is not None:
+                raise DamagedIndexError(f"{folder}: its records are gone; run `mmsearch repair`")
+            refuse_damaged(folder, limit_bytes=None)
+            # Before the first commit, so that no crash leaves an index without a catalog.
             self.catalog = CatalogWriter(folder / CATALOG)
+            opened.callback(self.catalog.close)
+            unseal(folder)
+            opened.callback(seal, folder)
+            self.manifest = manifest or self._commit_initial(initial)
+            self._conclude()
             self._reconcile_catalog()
             self._dead = self._tombstones()
-        except BaseException:
-            self._lock.release()
-            raise
+            opened.pop_all()
 
-    def _load_manifest(self, initial: Manifest | None) -> Manifest:
+    def _read_manifest(self) -> Manifest | None:
         with self.environment.read() as transaction:
-            manifest = Snapshot(self.environment, transaction).manifest()
-        if manifest is not None:
-            return manifest
-        if initial is None:
-            raise IndexNotFoundError(f"{self.folder}: an empty index; make it anew")
-        self.environment.write(lambda txn: self._update(txn).put_manifest(initial))
-        return initial
+            return Snapshot(self.environment, transaction).manifest()
+
+    def _commit_initial(self, manifest: Manifest | None) -> Manifest:
+        assert manifest is not None
+        self.environment.write(lambda txn: self._update(txn).put_manifest(manifest))
+        return manifest
+
+    def _conclude(self) -> None:
+        """After a commit: renew the manifest's copy, then let go of what it does not name."""
+        if sound_spare(self.folder) != self.manifest:
+            write_spare(self.folder, self.manifest)
+        remove_unnamed(self.folder, self.manifest)
 
     def _reconcile_catalog(self) -> None:
         """Undo what a writer that died between catalog and LMDB left; rebuild what lags."""
@@ -133,7 +156,7 @@ class Writer:
             lambda txn: _apply(self._update(txn), manifest, stored, batch)
         )
         self._dead = [*batch.removed, *(i for entry in batch.entries for i in entry.replaces)]
-        remove_unnamed(self.folder, self.manifest)
+        self._conclude()
 
     def replace_fields(self, fields: Iterable[FieldInfo], cleared: NDArray[np.int64]) -> None:
         """Commit rewritten fields; the tombstones of ``cleared`` items have no vectors left."""
@@ -151,7 +174,7 @@ class Writer:
 
         self.environment.write(work)
         self.manifest = manifest
-        remove_unnamed(self.folder, manifest)
+        self._conclude()
 
     def new_name(self, kind: str) -> str:
         """Return a file name that no commit has used."""
@@ -195,10 +218,12 @@ class Writer:
         return Update(self.environment, transaction)
 
     def close(self) -> None:
-        """Release everything; what was not committed is forgotten."""
-        self.catalog.close()
-        self.environment.release()
-        self._lock.release()
+        """Vouch for the files and release everything; what was not committed is forgotten."""
+        with ExitStack() as closing:
+            closing.callback(self._lock.release)
+            closing.callback(self.environment.release)
+            closing.callback(seal, self.folder)
+            self.catalog.close()
 
 
 def _stored(entry: Entry, item_id: int) -> StoredItem:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SOUND_TEST_FOLD = 4
-"""The fold of ESC-10 that is kept for reported figures."""
+ESC10_TEST_FOLD = "4"
+TEST_NOTES = ("D", "Gs")
+"""Sounds that are kept for reported figures, never trained on."""
 
 SENTENCE_FILES = (
     "audiocaps_train.txt",
@@ -83,20 +84,22 @@ def pictures(data: Path) -> list[Picture]:
 
 
 def recordings(data: Path) -> list[Recording]:
-    """Every labelled sound, the test fold of ESC-10 included (see ``SOUND_TEST_FOLD``)."""
+    """Every labelled sound, those kept for figures included."""
     found = [
-        Recording(path, sound_label(path.parent.name), "esc10", path.name.split("-")[0])
+        Recording(path, words(path.parent.name), "esc10", path.name.split("-")[0])
         for path in sorted(data.glob("esc10/*/*.ogg"))
     ]
     for path in sorted(data.glob("instruments/*/*.mp3")):
-        note = path.stem.split("_")[1] if "_" in path.stem else path.stem
+        note = path.stem.split("_")[1]
         found.append(Recording(path, words(path.parent.name), "instruments", note))
     return found
 
 
-def sound_label(name: str) -> str:
-    """A class name of ESC-10 as people say it."""
-    return words(name)
+def kept_for_figures(recording: Recording) -> bool:
+    """Whether a sound is only for reported figures: a fold of ESC-10, two notes in every octave."""
+    if recording.kind == "esc10":
+        return recording.group == ESC10_TEST_FOLD
+    return recording.group.rstrip("0123456789") in TEST_NOTES
 
 
 def sentences(data: Path) -> list[str]:

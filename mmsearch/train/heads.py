@@ -4,7 +4,9 @@ What the heads say of a crop is what the image tower learns from.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mmsearch.encode.mini.weights import DIM
+from mmsearch.train.data import Picture
 from mmsearch.train.losses import contrastive_loss, cosine_loss
 from mmsearch.train.text import Bags, TokenTable, batches
 
@@ -48,6 +51,26 @@ class Pairs:
         """(n, n) bool: whose texts fit whom."""
         group = torch.from_numpy(self.group[numbers])
         return group[:, None] == group[None]
+
+
+def pair_up(pictures: Sequence[Picture], owners: NDArray[np.int64]) -> tuple[Pairs, list[str]]:
+    """Find the crops with texts, and list those texts.
+
+    Args:
+        pictures: All training pictures.
+        owners: (crops,) int64, the picture that each crop is from.
+    """
+    texts: list[str] = []
+    first, count, group = (np.zeros(len(pictures), np.int64) for _ in range(3))
+    for number, picture in enumerate(pictures):
+        first[number], count[number] = len(texts), len(picture.texts)
+        texts += picture.texts
+        # pictures with captions are their own group; those of a class share its one sentence
+        shared = len(picture.texts) == 1
+        group[number] = -1 - crc32(picture.texts[0].encode()) if shared else number
+    crops = np.flatnonzero(count[owners])
+    chosen = owners[crops]
+    return Pairs(crops, first[chosen], count[chosen], group[chosen]), texts
 
 
 class Heads(nn.Module):

@@ -1,4 +1,4 @@
-"""The image stages: a tower of our own learns what the teacher sees, then the space."""
+"""The image stage: a tower of our own learns to say what the heads say of the same crop."""
 
 import logging
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mmsearch.encode.mini.features import IMAGE_SIDE
 from mmsearch.encode.mini.towers import SIZES, Tower, build, image_input
 from mmsearch.records import FloatArray
 from mmsearch.train.heads import TEMPERATURE, Pairs
-from mmsearch.train.loop import Loop
+from mmsearch.train.loop import Loop, Plan
 from mmsearch.train.losses import contrastive_loss, cosine_loss, similarity_loss
 from mmsearch.train.text import batches
 from mmsearch.train.views import CROP_SIDE, Views
@@ -89,21 +89,6 @@ class Watcher(nn.Module):
         return self.tower.head(pooled), self.teacher_head(pooled)
 
 
-def watch(views: Views, scale: Scale, out: Path, epochs: int, seed: int) -> Watcher:
-    """Teach a tower to see what the teacher sees, before it knows of the space."""
-    torch.manual_seed(seed)
-    watcher = Watcher()
-    targets = scale(views.teacher)
-    optimizer = torch.optim.AdamW(watcher.parameters(), lr=2e-3, weight_decay=0.02)
-    loop = Loop(watcher, optimizer, epochs * (len(targets) // BATCH), out)
-    rng = np.random.default_rng([seed, 5])
-    while loop.running:
-        for numbers in batches(len(targets), BATCH, rng):
-            _, guess = watcher(augment(views.pixels[numbers], rng))
-            loop.step(smooth_l1_loss(guess, targets[torch.from_numpy(numbers)]))
-    return watcher
-
-
 @dataclass(frozen=True)
 class Lesson:
     """What the tower is to say of each crop, and the texts that some of them have.
@@ -118,33 +103,42 @@ class Lesson:
     pairs: Pairs
     texts: Tensor
 
+    def loss(
+        self, points: Tensor, rows: Tensor, paired: NDArray[np.int64], rng: np.random.Generator
+    ) -> Tensor:
+        """How far a batch is from its targets, and its last crops from their texts.
 
-def align(
-    watcher: Watcher, views: Views, scale: Scale, lesson: Lesson, out: Path, epochs: int, seed: int
-) -> Tower:
-    """Teach the tower the space: to say what the heads say, and to meet its captions.
+        Args:
+            points: (n, 256), L2-normalised rows.
+            rows: (n,) int64, the crops; the last ones are ``pairs.crops[paired]``.
+            paired: (m,) int64.
+            rng: Chooses one text for each of the last crops.
+        """
+        targets = self.targets[rows]
+        texts = self.texts[torch.from_numpy(self.pairs.draw(paired, rng))]
+        contrast = contrastive_loss(
+            points[-len(paired) :], texts, self.pairs.same(paired), TEMPERATURE
+        )
+        alike = similarity_loss(points, targets, temperature=0.1)
+        return cosine_loss(points, targets) + 0.2 * alike + 0.2 * contrast
+
+
+def train_image(views: Views, scale: Scale, lesson: Lesson, out: Path, plan: Plan) -> Tower:
+    """Train the image tower: to say what the heads say, and to meet its captions.
 
     Half of each batch is drawn from all crops, half from those with texts, for the contrast.
     """
-    teacher = scale(views.teacher)
-    optimizer = torch.optim.AdamW(watcher.parameters(), lr=1.5e-3, weight_decay=0.02)
-    loop = Loop(watcher, optimizer, epochs * (len(teacher) // BATCH), out)
-    rng = np.random.default_rng([seed, 6])
-    half = BATCH // 2
+    torch.manual_seed(plan.seed)
+    watcher, teacher, half = Watcher(), scale(views.teacher), BATCH // 2
+    optimizer = torch.optim.AdamW(watcher.parameters(), lr=2e-3, weight_decay=0.02)
+    loop = Loop(watcher, optimizer, plan.steps, out)
+    rng = np.random.default_rng([plan.seed, 6, loop.done])
     while loop.running:
         for anything in batches(len(teacher), half, rng):
             paired = rng.choice(len(lesson.pairs.crops), half, replace=False)
             numbers = np.concatenate([anything, lesson.pairs.crops[paired]])
             rows = torch.from_numpy(numbers)
             points, guess = watcher(augment(views.pixels[numbers], rng))
-            points = normalize(points, dim=1)
-            texts = lesson.texts[torch.from_numpy(lesson.pairs.draw(paired, rng))]
-            same = lesson.pairs.same(paired)
-            loss = (
-                cosine_loss(points, lesson.targets[rows])
-                + 0.2 * similarity_loss(points, lesson.targets[rows], 0.1)
-                + 0.2 * contrastive_loss(points[half:], texts, same, TEMPERATURE)
-                + 0.5 * smooth_l1_loss(guess, teacher[rows])
-            )
-            loop.step(loss)
+            loss = lesson.loss(normalize(points, dim=1), rows, paired, rng)
+            loop.step(loss + smooth_l1_loss(guess, teacher[rows]))
     return watcher.tower.eval()

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,7 +12,15 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 
 WARM_UP = 200
-CHECKPOINT_STEPS = 500
+CHECKPOINT_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train, and from which random start."""
+
+    steps: int
+    seed: int
 
 
 class Loop:
