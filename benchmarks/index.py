@@ -32,6 +32,11 @@ COLD_RUNS = 5
 WARM_QUERIES = 200
 
 
+def row(what: str, figure: str) -> None:
+    """Print one row of the table."""
+    print(f"| {what} | {figure} |", flush=True)
+
+
 def bare(folder: Path, encoder: Encoder) -> tuple[float, float]:
     """Return items/s of decoding and preprocessing on all cores, and of encoding alone."""
     parts = [
@@ -59,15 +64,12 @@ def indexed(folder: Path, sources: Sequence[Path], recipe: str | None) -> mmsear
     report = index.add(sources)
     info = index.info()
     recipes = ", ".join(f"{f.name.modality} {f.recipe}" for f in info.fields)
-    print(
-        f"| index {info.items:,} items ({recipes}) | {report.indexed / report.seconds:.0f} items/s |"
-    )
-    print(f"| size on disk | {info.size_bytes / info.items:,.0f} bytes/item |")
+    row(f"index {info.items:,} items ({recipes})", f"{report.indexed / report.seconds:.0f} items/s")
+    row("size on disk", f"{info.size_bytes / info.items:,.0f} bytes/item")
     started = time.perf_counter()
     index.add(sources)
-    print(
-        f"| second run, nothing changed | {info.items / (time.perf_counter() - started):,.0f} items/s |"
-    )
+    seconds = time.perf_counter() - started
+    row("second run, nothing changed", f"{info.items / seconds:,.0f} items/s")
     return index
 
 
@@ -79,9 +81,8 @@ def cold(index: Path, name: str, *query: str | Path) -> None:
         started = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         times.append(time.perf_counter() - started)
-    print(
-        f"| cold {name} query, whole process, median of {COLD_RUNS} | {statistics.median(times):.2f} s |"
-    )
+    median = statistics.median(times)
+    row(f"cold {name} query, whole process, median of {COLD_RUNS}", f"{median:.2f} s")
 
 
 def warm(index: mmsearch.Index, captions: Sequence[str]) -> list[list[str]]:
@@ -94,7 +95,7 @@ def warm(index: mmsearch.Index, captions: Sequence[str]) -> list[list[str]]:
         times.append(1e3 * (time.perf_counter() - started))
         found.append([hit.item.path.name for hit in hits])
     p50, p95 = np.percentile(times, [50, 95])
-    print(f"| warm text→image query, p50 / p95 of {len(times)} | {p50:.1f} / {p95:.1f} ms |")
+    row(f"warm text→image query, p50 / p95 of {len(times)}", f"{p50:.1f} / {p95:.1f} ms")
     return found
 
 
@@ -114,9 +115,8 @@ def main() -> None:
     for folder, modality in ((photos, Modality.IMAGE), (sounds, Modality.AUDIO)):
         encoder = model.encoder(FieldName(model.spaces[0].name, modality))
         decoding, encoding = bare(folder, encoder)
-        print(
-            f"| bare {modality}: decoding and preprocessing / encoding | {decoding:.0f} / {encoding:.0f} items/s |"
-        )
+        row(f"{modality}: bare decoding and preprocessing", f"{decoding:.0f} items/s")
+        row(f"{modality}: bare encoding", f"{encoding:.0f} items/s")
     with tempfile.TemporaryDirectory() as name:
         exact_folder = Path(name) / "exact"
         with indexed(exact_folder, [photos, sounds], None) as exact:
@@ -127,7 +127,7 @@ def main() -> None:
         with indexed(Path(name) / "ivf", [photos, sounds], "IVF16,PQ16") as quantised:
             found = warm(quantised, asked)
     shared = [len(set(a) & set(b)) / len(a) for a, b in zip(truth, found, strict=True)]
-    print(f"| ann_recall_at_10 of IVF16,PQ16, text→image | {np.mean(shared):.3f} |")
+    row("ann_recall_at_10 of IVF16,PQ16, text→image", f"{np.mean(shared):.3f}")
 
 
 if __name__ == "__main__":

@@ -36,11 +36,14 @@ class InputLimits:
         text_chars: Characters of a passage; the encoder's ``fits`` has the last word.
         window_s: Seconds of a sound.
         hop_s: Seconds between the starts of two windows.
+        image_side: Pixels of the shorter side down to which a picture may be shrunk when it is
+            decoded; ``None`` for not at all. Twice what the encoder resizes to is safe.
     """
 
     text_chars: int = 1000
     window_s: float = 10.0
     hop_s: float = 5.0
+    image_side: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ def test_threads_share_one_network_and_one_tokenizer(
 
     monkeypatch.setattr(ClapModel, "from_pretrained", counted)
     text, audio = load_model(f"clap:{folders['unfused']}").encoders
-    words = ["dog " * (7 * n % 900) for n in range(400)]
+    words = ["dog " * (7 * n % 900) for n in range(200)]
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(lambda one: (text.fits(one), text.prepare(one)), words))
         heard = list(pool.map(audio.prepare, sounds() * 2))

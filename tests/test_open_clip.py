@@ -132,7 +132,7 @@ def test_threads_share_one_network_and_one_tokenizer(
 
     monkeypatch.setattr(open_clip, "create_model_and_transforms", counted)
     text, image = load_model(f"open_clip:local-dir:{folders['siglip']}").encoders
-    words = ["dog " * (7 * n % 900) for n in range(400)]
+    words = ["dog " * (7 * n % 900) for n in range(200)]
     with ThreadPoolExecutor(8) as pool:
         images = list(pool.map(image.prepare, pictures() * 4))
         texts = list(pool.map(lambda one: (text.fits(one), text.prepare(one)), words))

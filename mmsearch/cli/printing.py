@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmsearch.engine.evaluate import Evaluation
     from mmsearch.engine.info import IndexInfo
     from mmsearch.engine.report import Report
-    from mmsearch.records import Hit
+    from mmsearch.records import Failure, Hit
     from mmsearch.store.verify import Damage
 
 _SHOWN_FAILURES = 20
@@ -96,12 +96,18 @@ def report_lines(report: "Report", items: int, folder: Path) -> Iterator[str]:
         if count:
             yield f"  {name:12} {count:>10,}{_note(name, report)}"
     for failure in report.failures[:_SHOWN_FAILURES]:
-        row = f" row {failure.row}" if failure.row and failure.source in failure.reason else ""
-        yield f"  ! {one_line(failure.reason)}{row}"
+        yield f"  ! {one_line(_failure(failure))}"
     if len(report.failures) > _SHOWN_FAILURES:
         yield f"  ! and {len(report.failures) - _SHOWN_FAILURES:,} more; --report FILE lists all"
     if not any(rows.values()):
         yield "  nothing to index there: no pictures, sounds, texts or manifests"
+
+
+def _failure(failure: "Failure") -> str:
+    """Name the source and the row, unless the reason names them."""
+    row = f" row {failure.row}" if failure.row is not None else ""
+    start = f"{failure.source}{row}: "
+    return failure.reason if failure.reason.startswith(failure.source) else start + failure.reason
 
 
 def _note(name: str, report: "Report") -> str:

@@ -10,10 +10,9 @@ from mmsearch.config import DecodeLimits, InputLimits
 from mmsearch.decode.files import open_regular
 from mmsearch.errors import DecodeError
 from mmsearch.records import Chunk, FloatArray, Sound
-from mmsearch.sources.names import one_line
+from mmsearch.errors import one_line
 
 _BLOCK_SAMPLES: Final = 1 << 16
-_MISSING_S: Final = 0.1  # the header of an MP3 may count a few frames too many
 _UNKNOWN_FRAMES: Final = 2**63 - 1  # SF_COUNT_MAX in sndfile.h
 
 
@@ -110,6 +109,7 @@ def _blocks(sound: soundfile.SoundFile, guard: DecodeLimits) -> Iterator[FloatAr
     if not done:
         raise DecodeError("it holds no samples")
     rate, frames = sound.samplerate, sound.frames
-    # A stream whose header has no length is given the largest one there is.
-    if frames < _UNKNOWN_FRAMES and frames - done > _MISSING_S * rate:
+    # The length of an MP3 is a guess from its bit rate and size, pictures in its tags included;
+    # a stream whose header has no length is given the largest one there is.
+    if sound.format != "MP3" and done < frames < _UNKNOWN_FRAMES:
         raise DecodeError(f"damaged: {done / rate:.2f} s of {frames / rate:.2f} s are there")

@@ -7,7 +7,7 @@ from io import BufferedReader
 
 from mmsearch.errors import DecodeError
 from mmsearch.records import Part
-from mmsearch.sources.names import one_line
+from mmsearch.errors import one_line
 
 
 def open_regular(path: str) -> BufferedReader:

@@ -12,7 +12,7 @@ from PIL.ImageFile import ImageFile
 from mmsearch.config import DecodeLimits
 from mmsearch.decode.files import open_regular
 from mmsearch.errors import DecodeError
-from mmsearch.sources.names import one_line
+from mmsearch.errors import one_line
 
 FORMATS: Final = tuple(
     """

@@ -11,7 +11,7 @@ from mmsearch.decode.image import decode_image
 from mmsearch.decode.text import decode_text
 from mmsearch.errors import DecodeError
 from mmsearch.records import Chunk, Modality, Part, Sound
-from mmsearch.sources.names import one_line
+from mmsearch.errors import one_line
 
 Decoded: TypeAlias = str | Image | Sound
 """One decoded chunk: a passage, an RGB picture, or a mono stretch of sound."""
@@ -24,8 +24,6 @@ def decode_part(
     limits: InputLimits,
     fits: Callable[[str], bool],
     guard: DecodeLimits = _GUARD,
-    *,
-    min_side: int | None = None,
 ) -> Iterator[tuple[Chunk, Decoded]]:
     """Decode a part, cut to what an encoder takes in one embedding.
 
@@ -34,11 +32,9 @@ def decode_part(
 
     Args:
         part: A file or a text.
-        limits: How long a passage and a window may be.
+        limits: How long a passage and a window may be, and how small a picture.
         fits: Whether a text is short enough; passages are cut until they are.
         guard: What is refused as too large.
-        min_side: The shorter side below which no picture may be shrunk on decoding; by default
-            none is shrunk at all. See ``decode_image``.
 
     Yields:
         Chunks in their order, each with its passage, picture or sound; at least one.
@@ -51,6 +47,6 @@ def decode_part(
     elif part.path is None or part.modality is Modality.VIDEO:
         raise DecodeError(f"{one_line(part.path or part.role)}: {part.modality} is not decoded")
     elif part.modality is Modality.IMAGE:
-        yield Chunk(), decode_image(part.path, guard, min_side)
+        yield Chunk(), decode_image(part.path, guard, limits.image_side)
     else:
         yield from decode_sound(part.path, limits, guard)

@@ -10,7 +10,7 @@ from mmsearch.decode.files import open_regular, unreadable
 from mmsearch.decode.passages import passages
 from mmsearch.errors import DecodeError
 from mmsearch.records import Chunk, Part
-from mmsearch.sources.names import one_line
+from mmsearch.errors import one_line
 
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from mmsearch.decode import quiet_pillow
 from mmsearch.encode import Model
 from mmsearch.engine.inputs import is_below
 from mmsearch.engine.jobs import Job, Prepared
@@ -67,7 +68,7 @@ class Adder:
         """
         started = time.monotonic()
         try:
-            with Pipeline(found, self._triage, self._model).running() as messages:
+            with quiet_pillow(), Pipeline(found, self._triage, self._model).running() as messages:
                 for message in messages:
                     self._take(message)
                     if self._is_due():

@@ -4,10 +4,9 @@ import hashlib
 import json
 import os
 import time
-from typing import Any
 
 from mmsearch.decode import content_hash
-from mmsearch.errors import DecodeError
+from mmsearch.errors import DecodeError, UsageError
 from mmsearch.records import Item, Part
 
 _SETTLED_NS = 2_000_000_000
@@ -21,19 +20,33 @@ def fingerprint(item: Item) -> str:
     set back. Empty for a file that was changed a moment ago: equal to nothing.
 
     Raises:
-        OSError: A file cannot be looked at.
+        UsageError: The columns hold something that is no metadata.
     """
-    parts: list[Any] = []
-    for part in item.parts:
-        stat = os.stat(part.path) if part.path else None
-        if stat and time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < _SETTLED_NS:
-            return ""
-        times = (
-            [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] if stat else part.text
-        )
-        parts.append([part.role, part.modality, part.path, times])
-    value = json.dumps([parts, dict(item.columns)], sort_keys=True)
+    states = [_state(part) for part in item.parts]
+    if None in states:
+        return ""
+    parts = [
+        [part.role, part.modality, part.path, state]
+        for part, state in zip(item.parts, states, strict=True)
+    ]
+    try:
+        value = json.dumps([parts, dict(item.columns)], sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"item {item.source!r}: its columns cannot be stored: {error}") from None
     return hashlib.sha256(value.encode()).hexdigest()
+
+
+def _state(part: Part) -> list[int | str | None] | None:
+    """Return what tells a part from another version of it; None for a file just changed."""
+    if part.path is None:
+        return [part.text]
+    try:
+        stat = os.stat(part.path)
+    except (OSError, ValueError) as error:  # decoding will say it too
+        return [type(error).__name__]
+    if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < _SETTLED_NS:
+        return None
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def contents(item: Item) -> str:

@@ -30,7 +30,8 @@ from mmsearch.store.ann import check_recipe
 from mmsearch.store.maintain import compact
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.reader import Reader
-from mmsearch.store.verify import Damage, repair_index, verify_index
+from mmsearch.store.repair import repair_index
+from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Batch, Writer
 
 DEFAULT_MODEL = "mini"

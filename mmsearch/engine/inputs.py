@@ -18,6 +18,8 @@ def find_sources(
     """Return the items to index, and the paths that they cover completely (none for items)."""
     if isinstance(sources, str | os.PathLike):
         sources = [sources]
+    if isinstance(text_columns, str):  # a sequence of letters, as far as types go
+        text_columns = [text_columns]
     iterator = iter(sources)
     first = next(iterator, None)
     if isinstance(first, Item):

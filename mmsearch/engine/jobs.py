@@ -1,13 +1,13 @@
 """One item on its way from its source to a commit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mmsearch.config import InputLimits
-from mmsearch.decode import decode_part
+from mmsearch.decode import Decoded, decode_part
 from mmsearch.encode import Encoder, Model
 from mmsearch.errors import DecodeError
 from mmsearch.records import Chunk, Failure, FieldName, FloatArray, Item, Modality, Part
@@ -31,7 +31,7 @@ class Job:
         passages: Texts of the chunks of text files, by chunk ordinal.
         vectors: For each field one (dim,) float16 row a chunk, in order; None until encoded.
         failures: What went wrong in single parts.
-        missing: How many vectors are still to come.
+        missing: How many vectors the encoder still owes; only its thread counts.
         decoded: Whether all chunks have been decoded.
     """
 
@@ -53,6 +53,13 @@ class Job:
     def complete(self) -> bool:
         """Whether nothing is to be waited for."""
         return self.decoded and self.missing == 0
+
+    def expect(self, name: FieldName, value: Any) -> "Prepared":
+        """Keep a place for the vector of a prepared chunk."""
+        rows = self.vectors.setdefault(name, [])
+        rows.append(None)
+        self.missing += 1
+        return Prepared(self, name, len(rows) - 1, value)
 
     def fill(self, name: FieldName, row: int, vector: FloatArray) -> None:
         """Set one vector."""
@@ -97,6 +104,8 @@ def prepare(job: Job, model: Model) -> Iterator[Prepared]:
             yield from _prepare_part(job, part, model, chunks)
         except DecodeError as error:
             job.fail(str(error))  # what was decoded before the damage is kept
+        except Exception as error:  # whatever a decoder throws must cost one part, not the run
+            job.fail(f"{part.path or part.role}: {type(error).__name__}: {error}")
         job.chunks.append(tuple(chunks))
     if not job.vectors and not job.failures:
         job.fail("nothing in it can be embedded by this model")
@@ -107,29 +116,29 @@ def _prepare_part(job: Job, part: Part, model: Model, chunks: list[Chunk]) -> It
     if not encoders:
         return
     start = sum(map(len, job.chunks))
-    for chunk, decoded in decode_part(part, limits(encoders), fits(encoders)):
+    for chunk, decoded in decode_for(part, encoders):
         if start + len(chunks) >= MAX_CHUNKS - 1:
             raise DecodeError(f"{part.path}: more than {MAX_CHUNKS - 2} chunks; split it")
+        values = [(name, encoder.prepare(decoded)) for name, encoder in encoders]
         if part.modality is Modality.TEXT and part.path:
             job.passages[start + len(chunks)] = str(decoded)
-        for name, encoder in encoders:
-            rows = job.vectors.setdefault(name, [])
-            rows.append(None)
-            job.missing += 1
-            yield Prepared(job, name, len(rows) - 1, encoder.prepare(decoded))
         chunks.append(chunk)
+        for name, value in values:
+            yield job.expect(name, value)
 
 
-def limits(encoders: list[tuple[FieldName, Encoder]]) -> InputLimits:
-    """Return the limits that suit all encoders of a modality."""
-    all_limits = [encoder.limits for _, encoder in encoders]
-    return InputLimits(
-        text_chars=min(limit.text_chars for limit in all_limits),
-        window_s=min(limit.window_s for limit in all_limits),
-        hop_s=min(limit.hop_s for limit in all_limits),
+def decode_for(
+    part: Part, encoders: Sequence[tuple[FieldName, Encoder]]
+) -> Iterator[tuple[Chunk, Decoded]]:
+    """Decode a part within the limits that suit all encoders of its modality."""
+    limits = [encoder.limits for _, encoder in encoders]
+    sides = [limit.image_side for limit in limits]
+    shared = InputLimits(
+        text_chars=min(limit.text_chars for limit in limits),
+        window_s=min(limit.window_s for limit in limits),
+        hop_s=min(limit.hop_s for limit in limits),
+        image_side=None if None in sides else max(side for side in sides if side),
     )
-
-
-def fits(encoders: list[tuple[FieldName, Encoder]]) -> Any:
-    """Return a predicate: do all encoders embed a text whole?"""
-    return lambda text: all(encoder.fits(text) for _, encoder in encoders)
+    return decode_part(
+        part, shared, lambda text: all(encoder.fits(text) for _, encoder in encoders)
+    )

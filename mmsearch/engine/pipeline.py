@@ -87,9 +87,8 @@ class Pipeline:
             for message in self._decode(job):
                 if not self._put(message):
                     return
-        except Exception as error:  # whatever a decoder throws must cost one item, not the run
-            job.fail(f"{job.item.path}: {type(error).__name__}: {error}")
-            self._put(job)
+        except BaseException as error:  # no file's fault: raised where messages are read
+            self._put(error)
         finally:
             self._under_way.release()
 
@@ -125,6 +124,7 @@ class Batcher:
         """Take a chunk; encode when the batch is full."""
         waiting = self._waiting.setdefault(prepared.name, [])
         waiting.append(prepared)
+        prepared.job.missing += 1
         if len(waiting) >= self._model.encoder(prepared.name).batch_size:
             self._encode(prepared.name)
 

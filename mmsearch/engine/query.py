@@ -8,9 +8,9 @@ from typing import TypeAlias
 import numpy as np
 from PIL.Image import Image
 
-from mmsearch.decode import decode_part
+from mmsearch.decode import quiet_pillow
 from mmsearch.encode import Encoder, Model
-from mmsearch.engine.jobs import fits, limits
+from mmsearch.engine.jobs import decode_for
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality, Part, Sound
 
@@ -59,9 +59,10 @@ def embed(query: Query, model: Model) -> dict[str, FloatArray]:
         DecodeError: A file cannot be decoded.
     """
     vectors: dict[str, list[FloatArray]] = {}
-    for modality, value in query.inputs().items():
-        for name in model.fields(modality):
-            vectors.setdefault(name.space, []).append(_embed_one(model, name, value))
+    with quiet_pillow():
+        for modality, value in query.inputs().items():
+            for name in model.fields(modality):
+                vectors.setdefault(name.space, []).append(_embed_one(model, name, value))
     return {space: _unit(np.sum(parts, axis=0)) for space, parts in vectors.items()}
 
 
@@ -93,8 +94,7 @@ def _decoded(name: FieldName, encoder: Encoder, value: object) -> list[object]:
         assert isinstance(value, str | os.PathLike)
         path = os.path.abspath(os.path.expanduser(os.fsdecode(value)))
         part = Part("query", name.modality, path=path)
-    encoders = [(name, encoder)]
-    return [decoded for _, decoded in decode_part(part, limits(encoders), fits(encoders))]
+    return [decoded for _, decoded in decode_for(part, [(name, encoder)])]
 
 
 def _unit(vector: FloatArray) -> FloatArray:

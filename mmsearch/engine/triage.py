@@ -9,9 +9,8 @@ import numpy as np
 
 from mmsearch.engine.fingerprint import contents, fingerprint, same_record
 from mmsearch.engine.jobs import Job
-from mmsearch.records import Failure, Item, Modality, item_key
+from mmsearch.records import Failure, Item, item_key
 from mmsearch.sources import Ignored
-from mmsearch.sources.walk import reason_of
 from mmsearch.store.metadata import MAX_CHUNKS, StoredItem
 from mmsearch.store.reader import Reader, View
 
@@ -48,12 +47,17 @@ class Triage:
 
     Attributes:
         seen: For each item id of the index before the run, whether its source was met again.
+        failing: Keys of what failed, in this run or before.
+        broken: Files and folders that could not be read: what they held is not known to be gone.
     """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._lock = threading.Lock()
         self._pending: set[bytes] = set()
+        self._claimed: set[int] = set()
+        self.failing: set[bytes] = set()
+        self.broken: set[str] = set()
         with reader.view() as view:
             self.first_new_id = view.manifest.next_item_id
         self.seen = bytearray(self.first_new_id)
@@ -63,43 +67,45 @@ class Triage:
         if isinstance(found, Ignored):
             return Verdict(Outcome.IGNORED, suffix=found.suffix)
         if isinstance(found, Failure):
-            self._see(item_key(found.source, found.row))
+            if found.row is None:
+                self.broken.add(found.source)
+            self._meet(item_key(found.source, found.row))
             return Verdict(Outcome.FAILED, failure=found)
         return self._judge_item(found)
 
     def _judge_item(self, item: Item) -> Job | Verdict:
         key = item.key
-        stored = self._see(key)
-        if self._is_duplicate(key, stored):
+        if self._is_pending(key) or not self._meet(key):
             return Verdict(Outcome.DUPLICATE)
-        try:
-            mark = fingerprint(item)
-        except OSError as error:
-            failure = Failure(item.source, f"{item.path}: {reason_of(error)}", item.row)
-            return Verdict(Outcome.FAILED, failure)
+        mark = fingerprint(item)
+        with self._reader.view() as view:
+            item_id = view.snapshot.item_id(key)
+            stored = view.snapshot.item(item_id) if item_id is not None else None
+            known = view.snapshot.failure(key)
         if stored and mark and stored.fingerprint == mark:
             return Verdict(Outcome.UNCHANGED)
-        with self._reader.view() as view:
-            known = view.snapshot.failure(key)
         if known and mark and known.fingerprint == mark:
+            self.failing.add(key)
             return Verdict(Outcome.FAILED, known.failure)
         with self._lock:
             self._pending.add(key)
         return Job(item, mark, previous=stored.id if stored else None)
 
-    def _see(self, key: bytes) -> StoredItem | None:
+    def _is_pending(self, key: bytes) -> bool:
+        """Whether an item is under way. What is not, `_meet` finds if it was: ask in this order."""
+        with self._lock:
+            return key in self._pending or key in self.failing
+
+    def _meet(self, key: bytes) -> bool:
+        """Note that an item is still there; False when this run has met it before."""
         with self._reader.view() as view:
             item_id = view.snapshot.item_id(key)
-            if item_id is None:
-                return None
-            if item_id < self.first_new_id:
-                self.seen[item_id] = True
-            return view.snapshot.item(item_id)
-
-    def _is_duplicate(self, key: bytes, stored: StoredItem | None) -> bool:
-        """Whether this run has met the item before."""
-        with self._lock:
-            return key in self._pending or bool(stored and stored.id >= self.first_new_id)
+        if item_id is None:
+            return True
+        if item_id >= self.first_new_id or self.seen[item_id]:
+            return False
+        self.seen[item_id] = True
+        return True
 
     def committed(self, key: bytes) -> None:
         """Note that an item that was under way is in the index now."""
@@ -112,6 +118,8 @@ class Triage:
         with self._reader.view() as view:
             stored = view.snapshot.item(job.previous) if job.previous is not None else None
             if stored and stored.contents == job.contents and same_record(stored.item, job.item):
+                if not job.fingerprint:  # changed a moment ago: nothing to remember it by
+                    return Verdict(Outcome.UNCHANGED)
                 touched = StoredItem(stored.item, stored.chunks, job.fingerprint, job.contents)
                 return Verdict(Outcome.TOUCHED, stored=touched)
             if stored:
@@ -122,7 +130,7 @@ class Triage:
     def _take_over(self, job: Job, view: View) -> None:
         """Use the vectors of an item with equal contents; replace it where its file has gone."""
         twins = (view.snapshot.item(i) for i in view.snapshot.with_contents(job.contents))
-        twin = next((twin for twin in twins if twin and _same_parts(twin.item, job.item)), None)
+        twin = next((twin for twin in twins if twin and _is_twin(twin, job.item)), None)
         if twin is None:
             return
         job.reused = True

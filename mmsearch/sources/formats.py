@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterator
 from typing import IO, Final, Protocol
 
-from mmsearch.sources.names import one_line
+from mmsearch.errors import one_line
 from mmsearch.sources.rows import Row, RowError
 
 ROW_BYTES: Final = 16 * 1024 * 1024

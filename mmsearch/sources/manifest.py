@@ -7,7 +7,7 @@ from typing import IO
 
 from mmsearch.records import Failure, Item
 from mmsearch.sources.formats import CsvRows, JsonRows, Lines, ManifestError, Rows
-from mmsearch.sources.names import one_line
+from mmsearch.errors import one_line
 from mmsearch.sources.rows import PART_COLUMNS, RowError, csv_value, json_value, row_id, row_item
 from mmsearch.sources.suffixes import suffix_of
 from mmsearch.sources.walk import reason_of

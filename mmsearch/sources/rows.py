@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from mmsearch.errors import UsageError
 from mmsearch.records import ColumnValue, Item, Modality, Part, Scalar
-from mmsearch.sources.names import one_line
+from mmsearch.errors import one_line
 from mmsearch.sources.suffixes import modality_of
 
 Row: TypeAlias = Mapping[str, object]

@@ -53,7 +53,8 @@ def file_problems(folder: Path) -> list[str]:
 def structure_problems(path: Path) -> list[str]:
     """Walk the pages of an LMDB file without LMDB."""
     try:
-        return [str(problem) for problem in verify(str(path), subdir=False)]
+        problems: list[str] = verify(str(path), subdir=False)  # type: ignore[no-untyped-call]
+        return problems
     except (VerifyError, OSError, ValueError, struct.error, RecursionError, MemoryError) as error:
         return [str(error) or type(error).__name__]
 

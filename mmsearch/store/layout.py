@@ -1,14 +1,18 @@
 """Which files are an index's own, and what the catalog is made of."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mmsearch.records import Modality
+from mmsearch.records import ColumnValue, Item, Modality
 from mmsearch.store.catalog import CatalogItem
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import StoredItem
 
 CATALOG = "catalog.sqlite"
+SCRATCH = "repair"
+"""A folder in which a repair makes a new ``data.mdb``."""
 _KINDS = (".vectors", ".codes", ".codebook", ".tmp")
 
 
@@ -18,6 +22,8 @@ def remove_unnamed(folder: Path, manifest: Manifest) -> None:
     for path in folder.iterdir():
         if path.suffix in _KINDS and path.name not in named:
             path.unlink()
+    if (folder / SCRATCH).exists():
+        shutil.rmtree(folder / SCRATCH)
 
 
 def remove_catalog(folder: Path) -> None:
@@ -41,7 +47,13 @@ def catalog_item(stored: StoredItem, passage: Callable[[int], str | None]) -> Ca
         text = part.text[_span(chunk.start, chunk.end)] if part.text else passage(chunk_id)
         if text:
             texts.append((chunk_id, text))
-    return CatalogItem(stored.id, stored.item.columns, texts)
+    return CatalogItem(stored.id, _columns(stored.item), texts)
+
+
+def _columns(item: Item) -> dict[str, ColumnValue]:
+    """Return the item's columns, and ``path`` and ``id`` where it has none of that name."""
+    path = os.fsencode(item.path).decode(errors="replace")  # SQLite takes no lone surrogates
+    return {"path": path, "id": item.row, **item.columns}
 
 
 def _span(start: float | None, end: float | None) -> slice:

@@ -1,6 +1,6 @@
 """Rewriting what is stored, never what it says: training codebooks, compaction."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from mmsearch.store.field import Field, load_codebook
 from mmsearch.store.files import FileInfo, write_file
 from mmsearch.store.manifest import EXACT, FieldInfo, SegmentInfo
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot
-from mmsearch.store.segment import write_segment
+from mmsearch.store.segment import Segment, write_segment
 from mmsearch.store.writer import Writer
 
 EXACT_ROWS = 50_000
@@ -26,7 +26,7 @@ def settle(writer: Writer) -> None:
     """Train codebooks for the fields that have become large, or have outgrown theirs."""
     manifest = writer.manifest
     fields = [
-        _with_codebook(writer, info, recipe)
+        with_codebook(writer, info, recipe)
         for info in manifest.fields
         if (recipe := wanted_recipe(manifest.recipe, info)) != EXACT and _is_due(info)
     ]
@@ -38,7 +38,15 @@ def compact(writer: Writer) -> None:
     """Merge the segments of each field into one, without the vectors of deleted items."""
     with writer.environment.read() as transaction:
         dead = Snapshot(writer.environment, transaction).tombstones()
-    fields = [_rewritten(writer, info, dead) for info in writer.manifest.fields]
+    fields = [
+        rewritten(
+            writer,
+            info,
+            Field(writer.folder, info).segments,
+            lambda ids: ~np.isin(ids >> CHUNK_BITS, dead),
+        )
+        for info in writer.manifest.fields
+    ]
     writer.replace_fields(fields, cleared=dead)
 
 
@@ -53,21 +61,35 @@ def _is_due(info: FieldInfo) -> bool:
     return info.codebook is None or info.rows >= OUTGROWN * info.trained_rows
 
 
-def _rewritten(writer: Writer, info: FieldInfo, dead: NDArray[np.int64]) -> FieldInfo:
-    field = Field(writer.folder, info)
-    keep = ~np.isin(field.ids >> CHUNK_BITS, dead)
-    ids = field.ids[keep]
+def rewritten(
+    writer: Writer,
+    info: FieldInfo,
+    segments: Sequence[Segment],
+    is_kept: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+) -> FieldInfo:
+    """Write some rows of a field into one segment, with the recipe that suits what is left.
+
+    Args:
+        writer: The index's writer.
+        info: The field.
+        segments: Those of its segments to read.
+        is_kept: Says of (n,) chunk ids which to keep, (n,) bool; no other row is read.
+    """
+    rows = [np.flatnonzero(is_kept(segment.ids)) for segment in segments]
+    ids = np.concatenate(
+        [np.empty(0, np.int64), *(s.ids[r] for s, r in zip(segments, rows, strict=True))]
+    )
+    info = replace(info, segments=(), codebook=None, recipe=EXACT, epoch=info.epoch + 1)
     if not len(ids):
-        return replace(info, segments=(), codebook=None, recipe=EXACT, epoch=info.epoch + 1)
-    blocks = (vectors[~np.isin(block >> CHUNK_BITS, dead)] for block, vectors in field.blocks())
+        return info
+    blocks = (v for s, r in zip(segments, rows, strict=True) for _, v in s.blocks(r))
     vectors = write_segment(writer.folder, writer.new_name("vectors"), ids, blocks)
-    segment = SegmentInfo(vectors, None, len(ids), int(ids[-1]))
-    info = replace(info, segments=(segment,), codebook=None, recipe=EXACT, epoch=info.epoch + 1)
+    info = replace(info, segments=(SegmentInfo(vectors, None, len(ids), int(ids[-1])),))
     recipe = wanted_recipe(writer.manifest.recipe, info)
-    return info if recipe == EXACT else _with_codebook(writer, info, recipe)
+    return info if recipe == EXACT else with_codebook(writer, info, recipe)
 
 
-def _with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:
+def with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:
     """Train a codebook on a sample of the field and encode all its rows."""
     field = Field(writer.folder, info)
     codebook = write_file(

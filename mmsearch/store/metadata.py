@@ -72,7 +72,6 @@ class StoredItem:
             for chunk_id in range(start, start + len(chunks))
         ]
 
-
     def passage_ids(self) -> list[int]:
         """Return the ids of the chunks whose texts are kept: those of text files."""
         return [i for i in self.chunk_ids(Modality.TEXT) if self.locate(i)[0].path]
@@ -158,6 +157,10 @@ class Snapshot:
         for _, raw in self._scan(b"failures"):
             value = json.loads(raw)
             yield StoredFailure(Failure(**value["failure"]), value["fingerprint"])
+
+    def is_dead(self, item_id: int) -> bool:
+        """Whether an item is marked as deleted."""
+        return self._get(b"tombstones", _ID.pack(item_id)) is not None
 
     def tombstones(self) -> NDArray[np.int64]:
         """Return the ids of items that were deleted since the last compaction, ascending."""

@@ -8,17 +8,15 @@ that the file lists as free and that no tree leads to: they hold what earlier co
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
-import lmdb
-
-from mmsearch.errors import DamagedIndexError, IndexFormatError, MMSearchError
+from mmsearch.errors import DamagedIndexError, MMSearchError
 from mmsearch.records import Modality
+from mmsearch.store.batches import batches
 from mmsearch.store.environment import Environment, acquire, is_open
 from mmsearch.store.files import sync_folder
-from mmsearch.store.guard import DATA, LOCK, seal, unseal
+from mmsearch.store.guard import DATA, LOCK, seal
+from mmsearch.store.layout import SCRATCH
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredItem, Update, is_sound, manifest_of
 from mmsearch.store.pages import PageFile
@@ -27,9 +25,7 @@ from mmsearch.store.spare import sound_spare
 _SAVED = (b"items", b"passages", b"tombstones", b"failures")
 """What is not derived from other records."""
 _META = b"meta"
-_SCRATCH = "repair.tmp"
 _BATCH = 10_000
-T = TypeVar("T")
 
 
 def rebuild_records(folder: Path) -> list[str]:
@@ -46,7 +42,7 @@ def rebuild_records(folder: Path) -> list[str]:
     """
     if is_open(folder):
         raise MMSearchError(f"{folder}: close the index everywhere in this process, then repair")
-    scratch = folder / _SCRATCH
+    scratch = folder / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     environment = acquire(scratch)
@@ -71,7 +67,7 @@ def _copy_records(folder: Path, environment: Environment) -> Manifest:
             # These trees are older than the last commit, so they cannot tell which pages are free.
             pages, manifests = list(file.all_pages()), []
         records = _sound_records(file, pages)
-        for batch in _batches(records, _BATCH):
+        for batch in batches(records, _BATCH):
             environment.write(lambda txn, b=batch: _put_all(Update(environment, txn), b))  # type: ignore[misc]
     return _newest(manifests, spare, folder)
 
@@ -122,7 +118,7 @@ def _settle(environment: Environment, manifest: Manifest) -> list[str]:
     with environment.read() as transaction:
         saved = Snapshot(environment, transaction)
         dead = set(saved.tombstones().tolist())
-        for batch in _batches(saved.items(), _BATCH):
+        for batch in batches(saved.items(), _BATCH):
             environment.write(
                 lambda txn, b=batch: lines.extend(  # type: ignore[misc]
                     _settle_items(Update(environment, txn), b, dead, manifest.next_item_id)
@@ -163,9 +159,7 @@ def _conclude(update: Update, manifest: Manifest) -> None:
         return owner is not None and chunk_id in owner.chunk_ids(Modality.TEXT)
 
     update.drop_passages(wanted)
-    update.put_manifest(
-        replace(manifest, commit=manifest.commit + 1, items=update.count(b"items"))
-    )
+    update.put_manifest(replace(manifest, commit=manifest.commit + 1, items=update.count(b"items")))
 
 
 def _count(environment: Environment) -> int:
@@ -177,18 +171,12 @@ def _take_place(scratch: Path, folder: Path) -> None:
     """Put the new file in the place of the old one, durably.
 
     The lock file goes first: LMDB keeps the last transaction's number in it, which is another one
-    in the new file. Readers that have the old file open keep both until they are closed.
+    in the new file. Readers that have the old file open keep both until they are closed. The old
+    seal stays until the new file has its own: whoever reads in between is refused, not misled.
     """
-    unseal(folder)
     (folder / LOCK).unlink(missing_ok=True)
     sync_folder(scratch)
     (scratch / DATA).replace(folder / DATA)
     sync_folder(folder)
     seal(folder)
     shutil.rmtree(scratch)
-
-
-def _batches(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(values)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -44,19 +44,21 @@ class Segment:
         self.file.check(self._blocks(rows))
         return self._vectors[rows].astype(np.float32)
 
-    def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-        """Stream (ids, float16 vectors), checked."""
-        for start in range(0, self.rows, _STREAM_ROWS):
-            rows = np.arange(start, min(start + _STREAM_ROWS, self.rows))
-            self.file.check(self._blocks(rows))
-            yield self.ids[rows], self._vectors[start : start + len(rows)]
+    def blocks(
+        self, rows: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+        """Stream (ids, float16 vectors) of some rows, of all by default, checked."""
+        wanted = np.arange(self.rows) if rows is None else rows
+        for start in range(0, len(wanted), _STREAM_ROWS):
+            some = wanted[start : start + _STREAM_ROWS]
+            self.file.check(self._blocks(some))
+            yield self.ids[some], self._vectors[some]
 
-    def damaged_rows(self) -> NDArray[np.int64]:
-        """Return the rows whose vectors fail their checksum now."""
-        bad = self.file.damaged_blocks()
+    def rows_in(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows whose vectors lie, or begin or end, in some blocks of the file."""
         rows = np.arange(self.rows)
         first, last = self._block_span(rows)
-        return rows[np.isin(first, bad) | np.isin(last, bad)]
+        return rows[np.isin(first, blocks) | np.isin(last, blocks)]
 
     def _block_span(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         row_bytes = 2 * self.dim

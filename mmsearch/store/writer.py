@@ -75,7 +75,7 @@ class Writer:
         Args:
             folder: The index folder; it exists.
             initial: The manifest of a new index.
-            lock: The writer lock, if the caller holds it already; it is released on close.
+            lock: The writer lock, if the caller holds it already; the caller releases it.
 
         Raises:
             IndexLockedError: Another writer is at work.
@@ -83,10 +83,10 @@ class Writer:
             DamagedIndexError: The records or the catalog are not what was written.
         """
         self.folder = folder
-        self._lock = lock or WriterLock(folder)
+        self._lock = None if lock else WriterLock(folder)
         self._dead: list[int] = []  # items that the next commit clears from the catalog
         with ExitStack() as opened:
-            opened.callback(self._lock.release)
+            opened.callback(self._unlock)
             self.environment: Environment = acquire(folder)
             opened.callback(self.environment.release)
             manifest = self._read_manifest()
@@ -220,10 +220,14 @@ class Writer:
     def close(self) -> None:
         """Vouch for the files and release everything; what was not committed is forgotten."""
         with ExitStack() as closing:
-            closing.callback(self._lock.release)
+            closing.callback(self._unlock)
             closing.callback(self.environment.release)
             closing.callback(seal, self.folder)
             self.catalog.close()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
 
 def _stored(entry: Entry, item_id: int) -> StoredItem:

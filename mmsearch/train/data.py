@@ -1,5 +1,6 @@
 """What mini is trained on: pictures with captions or labels, sounds with labels, lines of text."""
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -117,6 +118,12 @@ def names(data: Path) -> list[str]:
     for line in _lines(data / "teachers/imagenet_labels.txt"):
         found += [part.strip().lower() for part in line.split(",")]
     return list(dict.fromkeys(filter(None, found)))
+
+
+def audioset_classes(data: Path) -> list[str]:
+    """The names of YAMNet's 521 classes, in its order."""
+    with (data / "teachers/yamnet_class_map.csv").open(encoding="utf-8", newline="") as file:
+        return [row["display_name"].lower() for row in csv.DictReader(file)]
 
 
 def descriptions(data: Path) -> list[str]:

@@ -98,20 +98,18 @@ class Heads(nn.Module):
         return normalize(torch.stack(self.each(x)).sum(dim=0), dim=1)
 
 
-def train_heads(
-    heads: Heads, table: TokenTable, inputs: Tensor, pairs: Pairs, bags: Bags, seed: int
-) -> None:
+def train_heads(table: TokenTable, inputs: Tensor, pairs: Pairs, bags: Bags, seed: int) -> Heads:
     """Train heads and token vectors contrastively; texts stay near where they were.
 
     Args:
-        heads: Trained in place.
         table: Trained in place.
         inputs: (crops, 2025) float32, the scaled outputs of the teacher.
         pairs: Crops with texts.
         bags: The texts.
-        seed: Of the order.
+        seed: Of the heads' start and of the order.
     """
     torch.manual_seed(seed)
+    heads = Heads(inputs.shape[1])
     with torch.no_grad():
         before = table(bags[np.arange(len(bags))])
     groups = [
@@ -136,4 +134,4 @@ def train_heads(
             optimizer.step()
             schedule.step()
         log.info("heads: epoch %d, loss %.4f", epoch + 1, loss.item())
-    heads.eval()
+    return heads.eval()

@@ -12,7 +12,6 @@ from torch.nn.functional import interpolate, normalize, smooth_l1_loss
 
 from mmsearch.encode.mini.features import IMAGE_SIDE
 from mmsearch.encode.mini.towers import SIZES, Tower, build, image_input
-from mmsearch.records import FloatArray
 from mmsearch.train.heads import TEMPERATURE, Pairs
 from mmsearch.train.loop import Loop, Plan
 from mmsearch.train.losses import contrastive_loss, cosine_loss, similarity_loss
@@ -25,33 +24,14 @@ BATCH = 96
 SMALLEST_CROP = 112
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How the teacher's outputs are brought to one scale.
+def scale(teacher: NDArray[np.float16]) -> Tensor:
+    """Bring the teacher's outputs to mean 0 and deviation 1: (n, 2025) float32.
 
-    Attributes:
-        mean: (2025,) float32.
-        deviation: (2025,) float32.
+    Square roots bring the many small class scores nearer to the few large ones.
     """
-
-    mean: FloatArray
-    deviation: FloatArray
-
-    def __call__(self, teacher: NDArray[np.float16]) -> Tensor:
-        """Scale (n, 2025) outputs to about unit variance."""
-        scaled = (_rooted(teacher) - self.mean) / self.deviation
-        return torch.from_numpy(np.clip(scaled, -6, 6).astype(np.float32))
-
-
-def fit_scale(teacher: NDArray[np.float16]) -> Scale:
-    """Measure mean and deviation of the teacher's outputs."""
-    rooted = _rooted(teacher)
-    return Scale(rooted.mean(axis=0), rooted.std(axis=0) + 1e-2)
-
-
-def _rooted(teacher: NDArray[np.float16]) -> FloatArray:
-    """Square roots bring the many small class scores nearer to the few large ones."""
-    return np.sqrt(np.maximum(teacher.astype(np.float32), 0))
+    rooted = np.sqrt(np.maximum(teacher.astype(np.float32), 0))
+    scaled = (rooted - rooted.mean(axis=0)) / (rooted.std(axis=0) + 1e-2)
+    return torch.from_numpy(np.clip(scaled, -6, 6))
 
 
 def augment(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
@@ -94,11 +74,13 @@ class Lesson:
     """What the tower is to say of each crop, and the texts that some of them have.
 
     Attributes:
+        teacher: (crops, 2025) float32, the scaled outputs of the image teacher.
         targets: (crops, 256) float32, what the heads say; L2-normalised rows.
         pairs: Crops with texts.
         texts: (texts, 256) float32, the text tower's embeddings.
     """
 
+    teacher: Tensor
     targets: Tensor
     pairs: Pairs
     texts: Tensor
@@ -123,22 +105,22 @@ class Lesson:
         return cosine_loss(points, targets) + 0.2 * alike + 0.2 * contrast
 
 
-def train_image(views: Views, scale: Scale, lesson: Lesson, out: Path, plan: Plan) -> Tower:
+def train_image(views: Views, lesson: Lesson, out: Path, plan: Plan) -> Tower:
     """Train the image tower: to say what the heads say, and to meet its captions.
 
     Half of each batch is drawn from all crops, half from those with texts, for the contrast.
     """
     torch.manual_seed(plan.seed)
-    watcher, teacher, half = Watcher(), scale(views.teacher), BATCH // 2
+    watcher, half = Watcher(), BATCH // 2
     optimizer = torch.optim.AdamW(watcher.parameters(), lr=2e-3, weight_decay=0.02)
     loop = Loop(watcher, optimizer, plan.steps, out)
     rng = np.random.default_rng([plan.seed, 6, loop.done])
     while loop.running:
-        for anything in batches(len(teacher), half, rng):
+        for anything in batches(len(views.pixels), half, rng):
             paired = rng.choice(len(lesson.pairs.crops), half, replace=False)
             numbers = np.concatenate([anything, lesson.pairs.crops[paired]])
             rows = torch.from_numpy(numbers)
             points, guess = watcher(augment(views.pixels[numbers], rng))
             loss = lesson.loss(normalize(points, dim=1), rows, paired, rng)
-            loop.step(loss + smooth_l1_loss(guess, teacher[rows]))
+            loop.step(loss + smooth_l1_loss(guess, lesson.teacher[rows]))
     return watcher.tower.eval()
