@@ -151,14 +151,14 @@ class Space:
         name: Short name, unique in its model.
         dim: Number of dimensions.
         normalized: Whether embeddings have unit length.
-        checkpoint: Where the weights come from.
+        checkpoint: Where the weights come from; a space that has moved is the same space.
         sha256: Hex digest of the weights and of the preprocessing.
     """
 
     name: str
     dim: int
     normalized: bool
-    checkpoint: str
+    checkpoint: str = field(compare=False)
     sha256: str
 
 

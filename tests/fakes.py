@@ -21,7 +21,7 @@ def word_vector(word: str) -> FloatArray:
 
 
 class FakeEncoder:
-    """Embeds a text as the sum of its words, a picture as its colour's name, a sound as its pitch's."""
+    """A text is the sum of its words, a picture its colour's name, a sound its pitch's."""
 
     space = SPACE
     limits = InputLimits(text_chars=80)

@@ -364,7 +364,7 @@ class TestPart:
     def test_the_side_is_passed_on(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.jpg", Image.new("RGB", (160, 80)))
         part = Part("file", Modality.IMAGE, str(path))
-        ((_, image),) = decode_part(part, InputLimits(), lambda text: True, min_side=40)
+        ((_, image),) = decode_part(part, InputLimits(image_side=40), lambda text: True)
         assert isinstance(image, Image.Image)
         assert image.size == (80, 40)
 

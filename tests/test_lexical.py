@@ -208,7 +208,7 @@ def model(query: set[str], documents: list[list[str]], max_scored: int) -> dict[
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(texts, st.lists(st.sets(st.sampled_from([*WORDS, "absent"]), min_size=1), min_size=5))
 def test_ranking_against_the_model(
     corpus: Corpus, documents: list[list[str]], queries: list[set[str]]

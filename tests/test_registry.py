@@ -35,7 +35,7 @@ def test_a_pair_embeds_a_text_in_both_spaces(
             encoder = model.encoder(field)
             assert embed(encoder, some).shape == (len(some), encoder.space.dim)
     monkeypatch.chdir("/")
-    assert load_model(model.name).identity == model.identity
+    assert load_model(model.name).spaces == model.spaces
 
 
 def test_unknown_names_list_what_there_is() -> None:

@@ -315,7 +315,7 @@ def refused(data: list[Row], needs: list[tuple[str, Scalar]]) -> bool:
     return False
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows, st.lists(st.recursive(leaves(), combine, max_leaves=5), min_size=8, max_size=8))
 def test_against_the_model(pair: Pair, data: list[Row], expressions: list[Expression]) -> None:
     pair.load(data)
@@ -327,7 +327,7 @@ def test_against_the_model(pair: Pair, data: list[Row], expressions: list[Expres
             assert pair.where(text) == [i for i, row in enumerate(data) if test(row)], text
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.text() | st.text(alphabet="xy ='\"()<>!,.%-+*/;0123456789ANDORTIbLKEU\n\\[]{}:@$#?"))
 def test_any_text_is_answered_or_refused(pair: Pair, text: str) -> None:
     pair.load([{"x": 1, "y": "a"}])

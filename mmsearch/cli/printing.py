@@ -3,9 +3,10 @@
 import json
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,9 @@ def _note(name: str, report: "Report") -> str:
 
 def write_report(path: Path, report: "Report") -> None:
     """Write a whole report as JSON."""
-    path.write_text(json.dumps(asdict(report), indent=2) + "\n")
+    # asdict rebuilds mappings from pairs, and a Counter counts those.
+    whole = asdict(replace(report, ignored=Counter())) | {"ignored": dict(report.ignored)}
+    path.write_text(json.dumps(whole, indent=2) + "\n")
 
 
 def print_hits(asked: Mapping[str, object], hits: "Sequence[Hit]", *, as_json: bool) -> None:

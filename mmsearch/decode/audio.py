@@ -8,9 +8,8 @@ import soundfile
 
 from mmsearch.config import DecodeLimits, InputLimits
 from mmsearch.decode.files import open_regular
-from mmsearch.errors import DecodeError
+from mmsearch.errors import DecodeError, one_line
 from mmsearch.records import Chunk, FloatArray, Sound
-from mmsearch.errors import one_line
 
 _BLOCK_SAMPLES: Final = 1 << 16
 _UNKNOWN_FRAMES: Final = 2**63 - 1  # SF_COUNT_MAX in sndfile.h

@@ -5,9 +5,8 @@ import os
 import stat
 from io import BufferedReader
 
-from mmsearch.errors import DecodeError
+from mmsearch.errors import DecodeError, one_line
 from mmsearch.records import Part
-from mmsearch.errors import one_line
 
 
 def open_regular(path: str) -> BufferedReader:

@@ -11,8 +11,7 @@ from PIL.ImageFile import ImageFile
 
 from mmsearch.config import DecodeLimits
 from mmsearch.decode.files import open_regular
-from mmsearch.errors import DecodeError
-from mmsearch.errors import one_line
+from mmsearch.errors import DecodeError, one_line
 
 FORMATS: Final = tuple(
     """

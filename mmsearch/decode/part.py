@@ -9,9 +9,8 @@ from mmsearch.config import DecodeLimits, InputLimits
 from mmsearch.decode.audio import decode_sound
 from mmsearch.decode.image import decode_image
 from mmsearch.decode.text import decode_text
-from mmsearch.errors import DecodeError
+from mmsearch.errors import DecodeError, one_line
 from mmsearch.records import Chunk, Modality, Part, Sound
-from mmsearch.errors import one_line
 
 Decoded: TypeAlias = str | Image | Sound
 """One decoded chunk: a passage, an RGB picture, or a mono stretch of sound."""

@@ -8,9 +8,8 @@ from typing import Final
 from mmsearch.config import DecodeLimits, InputLimits
 from mmsearch.decode.files import open_regular, unreadable
 from mmsearch.decode.passages import passages
-from mmsearch.errors import DecodeError
+from mmsearch.errors import DecodeError, one_line
 from mmsearch.records import Chunk, Part
-from mmsearch.errors import one_line
 
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),

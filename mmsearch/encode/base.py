@@ -1,9 +1,7 @@
 """What an encoder and a model are; every adapter in this package follows these."""
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from PIL.Image import Image
@@ -75,12 +73,6 @@ class Model:
     def spaces(self) -> tuple[Space, ...]:
         """The spaces, each once, in the order of the encoders."""
         return tuple({encoder.space.name: encoder.space for encoder in self.encoders}.values())
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 over all spaces: two models with one identity give the same vectors."""
-        spaces = [asdict(space) for space in self.spaces]
-        return hashlib.sha256(json.dumps(spaces, sort_keys=True).encode()).hexdigest()
 
     def fields(self, modality: Modality) -> tuple[FieldName, ...]:
         """The fields that a chunk of this modality has a vector in."""

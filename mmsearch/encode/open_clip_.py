@@ -173,10 +173,15 @@ class ImageEncoder:
 
     modality = Modality.IMAGE
     batch_size = 32
-    limits = InputLimits()
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
+
+    @property
+    def limits(self) -> InputLimits:
+        """Twice the side that the checkpoint resizes to."""
+        size = self._checkpoint.recipe().image_size
+        return InputLimits(image_side=2 * (size if isinstance(size, int) else max(size)))
 
     @property
     def space(self) -> Space:

@@ -37,6 +37,12 @@ class Recipe:
         return text_cfg
 
     @property
+    def image_size(self) -> int | list[int]:
+        """Pixels of a side, or height and width."""
+        size: int | list[int] = self.model_cfg["vision_cfg"].get("image_size", 224)
+        return size
+
+    @property
     def is_local(self) -> bool:
         """Whether the checkpoint is a folder of the user's."""
         return self.architecture.startswith(LOCAL)
@@ -49,7 +55,7 @@ class Recipe:
         """
         return {
             "architecture": self.model_cfg if self.is_local else self.architecture,
-            "image_size": self.model_cfg["vision_cfg"].get("image_size", 224),
+            "image_size": self.image_size,
             "preprocess": self.preprocess,
             "tokenizer_kwargs": self.text_cfg.get("tokenizer_kwargs", {}),
             "tokenizer_mode": self.text_cfg.get("tokenizer_mode"),

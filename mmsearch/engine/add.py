@@ -10,7 +10,9 @@ from mmsearch.engine.inputs import is_below
 from mmsearch.engine.jobs import Job, Prepared
 from mmsearch.engine.pipeline import Batcher, Found, Message, Pipeline
 from mmsearch.engine.report import Report
-from mmsearch.engine.triage import Outcome, Triage, Verdict
+from mmsearch.engine.signals import uninterrupted
+from mmsearch.engine.triage import Outcome, Triage, Verdict, is_gone
+from mmsearch.records import Item, item_key
 from mmsearch.store.maintain import settle
 from mmsearch.store.metadata import StoredFailure
 from mmsearch.store.reader import Reader
@@ -127,9 +129,9 @@ class Adder:
 
     def _remember_failure(self, job: Job) -> None:
         """Keep the reason, and drop the version in the index: its contents are gone."""
-        failure = job.failures[0]
-        stored = StoredFailure(failure, job.fingerprint)
+        stored = StoredFailure(job.failures[0], job.fingerprint)
         self._batch.failures.append((job.item.key, stored))
+        self._triage.failing.add(job.item.key)
         if job.previous is not None:
             self._batch.removed.append(job.previous)
 
@@ -146,28 +148,43 @@ class Adder:
 
     def _commit(self) -> None:
         self._batcher.flush()
-        if self._batch:
-            self._writer.commit(self._batch)
-        for entry in self._batch.entries:
-            self._triage.committed(entry.item.key)
-        self._batch = Batch()
+        with uninterrupted():
+            if self._batch:
+                self._writer.commit(self._batch)
+            for entry in self._batch.entries:
+                self._triage.committed(entry.item.key)
+            self._batch = Batch()
         self._committed_s = time.monotonic()
 
     def _note_vanished(self, roots: Sequence[str], prune: bool) -> None:
-        """Find the items below the roots whose source was not met in this run."""
-        for item_id, source in self._unseen():
-            if is_below(source, roots):
+        """Find the items below the roots whose source is gone; forget failures of such sources."""
+        for item in self._unseen():
+            if self._has_vanished(item.source, item.row, roots):
                 if prune:
-                    self._batch.removed.append(item_id)
+                    assert item.id is not None
+                    self._batch.removed.append(item.id)
                     self.report.removed += 1
                 else:
-                    self.report.vanished.append(source)
+                    self.report.vanished.append(item.source)
+        with self._reader.view() as view:
+            for failure in (stored.failure for stored in view.snapshot.failures()):
+                key = item_key(failure.source, failure.row)
+                gone = self._has_vanished(failure.source, failure.row, roots)
+                if gone and key not in self._triage.failing:
+                    self._batch.forgotten.append(key)
         self._commit()
 
-    def _unseen(self) -> Iterator[tuple[int, str]]:
+    def _has_vanished(self, source: str, row: str | None, roots: Sequence[str]) -> bool:
+        """Whether something not met is gone: its file, or its row of a manifest that was read."""
+        if not is_below(source, roots):
+            return False
+        was_read = row is not None and source in roots and source not in self._triage.broken
+        return was_read or is_gone(source)
+
+    def _unseen(self) -> Iterator[Item]:
         with self._reader.view() as view:
             for _, item_id in view.snapshot.keys():
                 if item_id < self._triage.first_new_id and not self._triage.seen[item_id]:
                     stored = view.snapshot.item(item_id)
                     if stored:
-                        yield item_id, stored.item.source
+                        yield stored.item

@@ -105,6 +105,8 @@ def _both_ways(fields: dict[FieldName, Embedded], media: FieldName) -> Iterator[
     text = FieldName(media.space, Modality.TEXT)
     if text not in fields:
         return
+    if not np.isin(fields[text][0], fields[media][0]).any():
+        return
     for query, gallery in ((text, media), (media, text)):
         yield _one_way(f"{query.modality}->{gallery.modality}", fields[query], fields[gallery])
 

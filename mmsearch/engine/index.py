@@ -14,11 +14,11 @@ from mmsearch.engine.add import Adder, Progress
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.inputs import (
     PathLike,
-    absolute,
     find_sources,
     is_below,
     listed,
     modalities,
+    names,
 )
 from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_texts
 from mmsearch.engine.report import Report
@@ -160,27 +160,32 @@ class Index:
         if k < 1:
             raise UsageError(f"k is {k}; ask for at least one hit")
         with self._reader.view() as view:
-            request = Request(vectors, words, resolve_targets(view, targets), k, where)
+            request = Request(vectors, words, resolve_targets(view, vectors, targets), k, where)
             return run_search(view, self._reader.catalog, request)
 
     def get(self, source: PathLike, row: str | None = None) -> Item | None:
         """Return the item of a file, or of a manifest's row; None if it is not in the index."""
         with self._reader.view() as view:
-            item_id = view.snapshot.item_id(item_key(absolute(source), row))
-            stored = view.snapshot.item(item_id) if item_id is not None else None
-            return stored.item if stored else None
+            for name in names(source):
+                item_id = view.snapshot.item_id(item_key(name, row))
+                stored = view.snapshot.item(item_id) if item_id is not None else None
+                if stored:
+                    return stored.item
+        return None
 
     def remove(self, sources: PathLike | Iterable[PathLike]) -> int:
         """Remove files, all below folders, or all rows of manifests; returns how many items.
 
         The files themselves are left alone. Sources need not exist any more.
         """
-        roots = [absolute(path) for path in listed(sources)]
+        roots = [name for source in listed(sources) for name in names(source)]
         with _writing(self.path) as writer:
             with self._reader.view() as view:
                 ids = [s.id for s in view.snapshot.items() if is_below(s.item.source, roots)]
-            if ids:
-                writer.commit(Batch(removed=ids))
+                failures = [stored.failure for stored in view.snapshot.failures()]
+            failed = [item_key(f.source, f.row) for f in failures if is_below(f.source, roots)]
+            if ids or failed:
+                writer.commit(Batch(removed=ids, forgotten=failed))
             return len(ids)
 
     def info(self) -> IndexInfo:
@@ -280,7 +285,7 @@ def open_or_create(path: PathLike, *, model: str | None = None, recipe: str | No
         return create(folder, model=model or DEFAULT_MODEL, recipe=recipe)
     index = open_index(folder)
     info = index.info()
-    if model and model != info.model:
+    if model and model != info.model and load_model(model).name != info.model:
         index.close()
         raise ModelError(f"{folder}: made with model {info.model!r}, not {model!r}; use --index")
     if recipe and recipe != info.asked_recipe:

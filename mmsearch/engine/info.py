@@ -73,9 +73,16 @@ def describe(view: View) -> IndexInfo:
         failures=sum(1 for _ in view.snapshot.failures()),
         commit=manifest.commit,
         fields=tuple(_summary(view, name) for name in sorted(view.state.fields)),
-        size_bytes=sum(512 * path.stat().st_blocks for path in view.folder.iterdir()),
+        size_bytes=sum(_disk_bytes(path) for path in view.folder.iterdir()),
         versions=manifest.versions,
     )
+
+
+def _disk_bytes(path: Path) -> int:
+    try:
+        return 512 * path.stat().st_blocks
+    except FileNotFoundError:  # a writer has removed it meanwhile
+        return 0
 
 
 def _summary(view: View, name: FieldName) -> FieldSummary:

@@ -52,6 +52,11 @@ def absolute(path: PathLike) -> str:
     return os.path.abspath(os.path.expanduser(os.fsdecode(path)))
 
 
+def names(source: PathLike) -> list[str]:
+    """Return what an item may be named by: as it is given (a program's own name), and as a path."""
+    return list(dict.fromkeys((os.fsdecode(source), absolute(source))))
+
+
 def is_below(source: str, roots: Iterable[str]) -> bool:
     """Whether a source is one of the roots, or lies in one."""
     return any(source == root or source.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
@@ -67,9 +72,11 @@ def modalities(
     """
     if target is None:
         return None
-    names = [target] if isinstance(target, str) else list(target)
+    asked = [target] if isinstance(target, str) else list(target)
+    if not asked:
+        raise UsageError("the target is empty; name a modality, or give none for all")
     try:
-        return [Modality(name) for name in names]
+        return [Modality(name) for name in asked]
     except ValueError:
         known = ", ".join(Modality)
-        raise UsageError(f"target {names}: a modality is one of {known}") from None
+        raise UsageError(f"target {', '.join(asked)}: a modality is one of {known}") from None

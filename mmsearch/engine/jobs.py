@@ -58,7 +58,6 @@ class Job:
         """Keep a place for the vector of a prepared chunk."""
         rows = self.vectors.setdefault(name, [])
         rows.append(None)
-        self.missing += 1
         return Prepared(self, name, len(rows) - 1, value)
 
     def fill(self, name: FieldName, row: int, vector: FloatArray) -> None:

@@ -1,8 +1,9 @@
 """What a person asks: one or several modalities, decoded and embedded."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -70,31 +71,39 @@ def embed_texts(texts: Sequence[str], model: Model) -> list[dict[str, FloatArray
     """Return what :func:`embed` returns for each of many texts, encoded in batches."""
     vectors: list[dict[str, FloatArray]] = [{} for _ in texts]
     for name in model.fields(Modality.TEXT):
-        encoder = model.encoder(name)
-        for start in range(0, len(texts), encoder.batch_size):
-            batch = [encoder.prepare(text) for text in texts[start : start + encoder.batch_size]]
-            for offset, vector in enumerate(encoder.encode(batch)):
-                vectors[start + offset][name.space] = _unit(vector)
+        for vector, unit in zip(vectors, _embed_all(model, name, texts), strict=True):
+            vector[name.space] = unit
     return vectors
 
 
 def _embed_one(model: Model, name: FieldName, value: object) -> FloatArray:
+    return _embed_all(model, name, [value])[0]
+
+
+def _embed_all(model: Model, name: FieldName, values: Sequence[object]) -> list[FloatArray]:
+    """Return for each value the normalised sum of its chunks, encoded a batch at a time."""
     encoder = model.encoder(name)
-    prepared = [encoder.prepare(decoded) for decoded in _decoded(name, encoder, value)]
-    return _unit(encoder.encode(prepared).sum(axis=0))
+    sums = np.zeros((len(values), encoder.space.dim), np.float32)
+    chunks = ((n, c) for n, value in enumerate(values) for c in _decoded(name, encoder, value))
+    while batch := list(islice(chunks, encoder.batch_size)):
+        prepared = [encoder.prepare(chunk) for _, chunk in batch]
+        np.add.at(sums, [n for n, _ in batch], encoder.encode(prepared))
+    return [_unit(vector) for vector in sums]
 
 
-def _decoded(name: FieldName, encoder: Encoder, value: object) -> list[object]:
+def _decoded(name: FieldName, encoder: Encoder, value: object) -> Iterator[object]:
     """Decode a query; a long one becomes several chunks."""
-    if isinstance(value, Image | Sound):
-        return [value]
+    if isinstance(value, Image):
+        return iter([value.convert("RGB")])
+    if isinstance(value, Sound):
+        return iter([value])
     if name.modality is Modality.TEXT:
         part = Part("query", Modality.TEXT, text=str(value))
     else:
         assert isinstance(value, str | os.PathLike)
         path = os.path.abspath(os.path.expanduser(os.fsdecode(value)))
         part = Part("query", name.modality, path=path)
-    return [decoded for _, decoded in decode_for(part, [(name, encoder)])]
+    return (decoded for _, decoded in decode_for(part, [(name, encoder)]))
 
 
 def _unit(vector: FloatArray) -> FloatArray:

@@ -1,6 +1,6 @@
 """The main flow of a search: candidates -> exact scores -> signals -> fusion -> items -> hits."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,6 @@ from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.reader import View
 
 LEXICAL_CANDIDATES = 200
-_FIRST_DEPTH = 200
-_CHUNKS_PER_ITEM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +40,16 @@ def run_search(view: View, catalog: Catalog, request: Request) -> list[Hit]:
     """Return the k best items, best first; fewer only where there are no more."""
     allowed = _allowed_items(view, catalog, request.where)
     probes = list(_probes(view, request, allowed))
-    words = _words(catalog, request.words, allowed)
+    words = _words(view, catalog, request.words, allowed)
     found_by_words = np.array(sorted(words), np.int64)
-    depth = max(_FIRST_DEPTH, _CHUNKS_PER_ITEM * request.k)
-    while True:
-        pool = collect(probes, depth, found_by_words)
-        if len(pool.item_ids) >= request.k or pool.exhausted:
-            return _hits(view, pool, words, request.k)
-        depth *= 4
+    return _hits(view, collect(probes, request.k, found_by_words), words, request.k)
 
 
 def _allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np.bool_]:
     """Return for each item id whether it is alive and satisfies the filter."""
     if where is None:
         return view.live_items
+    _refuse_old(catalog, view)
     satisfied = catalog.where(where)
     allowed = np.zeros_like(view.live_items)
     allowed[satisfied[satisfied < len(allowed)]] = True
@@ -66,16 +60,31 @@ def _probes(view: View, request: Request, allowed: NDArray[np.bool_]) -> Iterato
     for name, field in view.state.fields.items():
         if name.modality in request.targets and name.space in request.vectors and field.rows:
             mask = view.state.alive(name) if request.where is None else allowed[field.owners]
-            yield Probe(name, field, request.vectors[name.space], mask)
+            yield Probe(
+                name, field, request.vectors[name.space], mask, view.state.background(name)
+            )
 
 
-def _words(catalog: Catalog, words: str | None, allowed: NDArray[np.bool_]) -> Mapping[int, float]:
+def _refuse_old(catalog: Catalog, view: View) -> None:
+    """Refuse a catalog that was not written up to the commit in view: it would leave items out."""
+    if catalog.stamp < view.manifest.commit:
+        raise DamagedIndexError(f"{catalog.path}: lags behind the records; run `mmsearch repair`")
+
+
+def _words(
+    view: View, catalog: Catalog, words: str | None, allowed: NDArray[np.bool_]
+) -> Mapping[int, float]:
     """Return the lexical score of the items that hold words of the query."""
     if words is None:
         return {}
-    found = catalog.lexical(words, LEXICAL_CANDIDATES)
-    limit = len(allowed) << CHUNK_BITS
-    return best_words([(i, s) for i, s in found if i < limit and allowed[i >> CHUNK_BITS]])
+    _refuse_old(catalog, view)
+    count, end = LEXICAL_CANDIDATES, len(allowed) << CHUNK_BITS
+    while True:  # most of what is found may be filtered out
+        found = catalog.lexical(words, count)
+        kept = [(i, s) for i, s in found if i < end and allowed[i >> CHUNK_BITS]]
+        if len(kept) >= LEXICAL_CANDIDATES or len(found) < count:
+            return best_words(kept[:LEXICAL_CANDIDATES])
+        count *= 16
 
 
 def _hits(view: View, pool: Pool, words: Mapping[int, float], k: int) -> list[Hit]:
@@ -115,17 +124,40 @@ def passage_text(part: Part, chunk: Chunk, stored: str | None) -> str | None:
     return part.text[int(chunk.start) : int(chunk.end)]
 
 
-def resolve_targets(view: View, targets: Sequence[Modality] | None) -> Sequence[Modality]:
-    """Return the modalities to search: those asked for, else all that hold anything.
+def resolve_targets(
+    view: View, spaces: Collection[str], targets: Sequence[Modality] | None
+) -> Sequence[Modality]:
+    """Return the modalities to search: those asked for, else all that can be found.
+
+    Args:
+        view: The index.
+        spaces: The names of the spaces that the query has a vector in.
+        targets: What is asked for.
 
     Raises:
-        UsageError: Nothing was indexed in a modality that is asked for.
+        UsageError: Nothing was indexed in a modality that is asked for, or its vectors compare
+            with none of the query's.
     """
-    filled = [name.modality for name, field in view.state.fields.items() if field.rows]
-    if targets is None:
-        return sorted(set(filled))
-    for target in targets:
-        if target not in filled:
-            held = ", ".join(sorted(set(filled))) or "nothing yet"
-            raise UsageError(f"{view.folder}: holds no {target} (it holds {held})")
-    return targets
+    filled = [name for name in view.state.fields if view.state.alive(name).any()]
+    held = sorted({name.modality for name in filled})
+    found = sorted({name.modality for name in filled if name.space in spaces})
+    for target in found if targets is None else targets:
+        if target not in held:
+            holds = ", ".join(held) or "nothing yet"
+            raise UsageError(f"{view.folder}: holds no {target} (it holds {holds})")
+        if target not in found:
+            raise _no_way(view, ", ".join(found), target)
+    if not found:
+        raise _no_way(view, "", ", ".join(held)) if held else UsageError(
+            f"{view.folder}: holds nothing yet; `mmsearch index PATH` adds to it"
+        )
+    return found if targets is None else targets
+
+
+def _no_way(view: View, found: str, target: str) -> UsageError:
+    """Return the error for modalities that share no space with the query."""
+    instead = f"; such a query finds {found}" if found else ""
+    return UsageError(
+        f"{view.folder}: model {view.manifest.model!r} has no space for both this kind of query "
+        f"and {target}{instead}: ask in words"
+    )

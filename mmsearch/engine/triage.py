@@ -140,20 +140,39 @@ class Triage:
             vectors = field.gather(field.find(ids))
             if len(ids):
                 job.vectors[name] = list(vectors.astype(np.float16))
-        for chunk_id in twin.chunk_ids(Modality.TEXT):
+        for chunk_id in twin.passage_ids():
             text = view.snapshot.passage(chunk_id)
             if text is not None:
                 job.passages[chunk_id & (MAX_CHUNKS - 1)] = text
-        if twin.id != job.previous and _is_gone(twin.item):
+        if twin.id != job.previous and _is_vanished_file(twin.item) and self._claim(twin.id):
             job.moved = True
             job.replaces.append(twin.id)
 
+    def _claim(self, item_id: int) -> bool:
+        """Whether nobody else has taken the place of an item."""
+        with self._lock:
+            fresh = item_id not in self._claimed
+            self._claimed.add(item_id)
+            return fresh
 
-def _is_gone(item: Item) -> bool:
-    """Whether the item was a file that is no longer there."""
-    is_file = item.row is None and item.parts[0].path == item.source
-    return is_file and not os.path.lexists(item.source)
+
+def _is_twin(stored: StoredItem, item: Item) -> bool:
+    """Whether a stored item of equal contents has all the vectors and texts that an item needs."""
+    kinds = [(part.modality, part.path is None) for part in item.parts]
+    others = [(part.modality, part.path is None) for part in stored.item.parts]
+    return kinds == others and all(stored.chunks)
 
 
-def _same_parts(item: Item, other: Item) -> bool:
-    return [part.modality for part in item.parts] == [part.modality for part in other.parts]
+def _is_vanished_file(item: Item) -> bool:
+    return item.row is None and item.parts[0].path == item.source and is_gone(item.source)
+
+
+def is_gone(path: str) -> bool:
+    """Whether a file is not there any more; one that cannot be looked at may be."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False

@@ -2,8 +2,8 @@
 
 import re
 
-from mmsearch.records import Chunk, Modality
 from mmsearch.errors import one_line as escaped
+from mmsearch.records import Chunk, Modality
 
 # They join letters of Persian and Indic words and the people of an emoji, and do nothing else.
 _JOINERS = re.compile("([\u200c\u200d])")

@@ -47,7 +47,7 @@ def find_candidates(
     """
     count = int(np.count_nonzero(allowed))
     if field.info.codebook is None:
-        scores = np.where(allowed, field.matrix @ query, -np.inf)
+        scores = np.where(allowed, inner_products(field.matrix, query), -np.inf)
         return _best(field, np.arange(field.rows), scores, min(depth, count), count)
     if count <= max(EXACT_CANDIDATES, depth):
         rows = np.flatnonzero(allowed)
@@ -62,14 +62,24 @@ def find_candidates(
 def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
     """Return the exact inner products of some rows with a query, (n,) float32."""
     if field.info.codebook is None:
-        products: FloatArray = field.matrix[rows] @ query
-        return products
+        return inner_products(field.matrix[rows], query)
     return _scores(field, rows, query)
 
 
 def _scores(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
     blocks = [rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS)]
-    return np.concatenate([np.empty(0, np.float32), *(field.gather(b) @ query for b in blocks)])
+    scores = (inner_products(field.gather(block), query) for block in blocks)
+    return np.concatenate([np.empty(0, np.float32), *scores])
+
+
+def inner_products(vectors: FloatArray, query: FloatArray) -> FloatArray:
+    """Return (n,) float32 for (n, dim) and (dim,) float32, each row by itself.
+
+    A matrix product rounds a row otherwise when its neighbours change: equal vectors would get
+    unequal scores, and compaction would change answers.
+    """
+    products: FloatArray = np.vecdot(vectors, query)
+    return products
 
 
 def _best(
@@ -77,7 +87,17 @@ def _best(
 ) -> Candidates:
     """Sort by falling score, equal scores by rising id, so that answers are reproducible."""
     if depth < len(scores):
-        keep = np.argpartition(-scores, depth - 1)[:depth] if depth else np.empty(0, np.int64)
+        keep = _top(scores, depth)
         rows, scores = rows[keep], scores[keep]
     order = np.lexsort((rows, -scores))
     return Candidates(field.ids[rows[order]], scores[order], exhausted=depth >= count)
+
+
+def _top(scores: FloatArray, count: int) -> NDArray[np.int64]:
+    """Return where the best scores are, the first of equal ones, in no order."""
+    if not count:
+        return np.empty(0, np.int64)
+    least = np.partition(scores, len(scores) - count)[len(scores) - count]
+    above = np.flatnonzero(scores > least)
+    ties = np.flatnonzero(scores == least)[: count - len(above)]
+    return np.concatenate([above, ties])

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FieldName, FloatArray
-from mmsearch.search.dense import find_candidates, score_rows
+from mmsearch.search.dense import Candidates, find_candidates, inner_products, score_rows
 from mmsearch.store.field import Field
 from mmsearch.store.metadata import CHUNK_BITS
 
+_FIRST_DEPTH = 200
+_CHUNKS_PER_ITEM = 4
 _PRIOR_ROWS = 30
 _PRIOR_SPREAD = 0.1
 """A field of a few rows says little of its own background: its spread is drawn towards this, which
@@ -26,12 +28,14 @@ class Probe:
         field: Its vectors.
         query: (dim,) float32, in the field's space.
         allowed: (rows,) bool: alive and not filtered out.
+        background: (n, dim) float32, a sample of the field's live vectors.
     """
 
     name: FieldName
     field: Field
     query: FloatArray
     allowed: NDArray[np.bool_]
+    background: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +47,15 @@ class Pool:
         chunk_ids: (n,) int64.
         cosines: (n,) float32.
         standings: (n,) float32: standard deviations above the field's background.
-        exhausted: Whether nothing further could be found.
     """
 
     item_ids: NDArray[np.int64]
     chunk_ids: NDArray[np.int64]
     cosines: FloatArray
     standings: FloatArray
-    exhausted: bool
 
 
-def collect(probes: Sequence[Probe], depth: int, extra_items: NDArray[np.int64]) -> Pool:
+def collect(probes: Sequence[Probe], k: int, extra_items: NDArray[np.int64]) -> Pool:
     """Return the pool of a search.
 
     Cosines of different fields do not compare (the modality gap), so chunks are compared by how far
@@ -61,22 +63,29 @@ def collect(probes: Sequence[Probe], depth: int, extra_items: NDArray[np.int64])
 
     Args:
         probes: Where to look.
-        depth: How many chunks to take from each field.
+        k: How many items to take from each field, if it has them.
         extra_items: (n,) int64 ids of items found otherwise, whose chunks join the pool.
     """
-    ids, cosines, standings, exhausted = [], [], [], True
+    ids, cosines, standings = [], [], []
     for probe in probes:
-        found = find_candidates(probe.field, probe.query, depth, probe.allowed)
+        found = _candidates(probe, k)
         rows = _rows_of_items(probe, extra_items)
         chunk_ids = np.concatenate([found.ids, probe.field.ids[rows]])
         scores = np.concatenate([found.cosines, score_rows(probe.field, rows, probe.query)])
         ids.append(chunk_ids)
         cosines.append(scores)
         standings.append(_standing(probe, scores))
-        exhausted &= found.exhausted
-    return _group(
-        np.concatenate(ids), np.concatenate(cosines), np.concatenate(standings), exhausted
-    )
+    return _group(np.concatenate(ids), np.concatenate(cosines), np.concatenate(standings))
+
+
+def _candidates(probe: Probe, k: int) -> Candidates:
+    """Return a field's best chunks: of ``k`` items, or all that there are."""
+    depth = max(_FIRST_DEPTH, _CHUNKS_PER_ITEM * k)
+    while True:
+        found = find_candidates(probe.field, probe.query, depth, probe.allowed)
+        if found.exhausted or len(np.unique(found.ids >> CHUNK_BITS)) >= k:
+            return found
+        depth *= 4
 
 
 def _rows_of_items(probe: Probe, items: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -90,21 +99,21 @@ def _rows_of_items(probe: Probe, items: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _standing(probe: Probe, cosines: FloatArray) -> FloatArray:
     """Return by how many standard deviations cosines exceed the field's median."""
-    background = probe.field.background @ probe.query
+    if not len(probe.background):
+        return np.zeros(len(cosines), np.float32)
+    background = inner_products(probe.background, probe.query)
     prior = _PRIOR_ROWS * _PRIOR_SPREAD**2
     variance = (len(background) * background.var() + prior) / (len(background) + _PRIOR_ROWS)
     standing: FloatArray = (cosines - np.median(background)) / np.sqrt(variance)
     return standing.astype(np.float32)
 
 
-def _group(
-    chunk_ids: NDArray[np.int64], cosines: FloatArray, standings: FloatArray, exhausted: bool
-) -> Pool:
+def _group(chunk_ids: NDArray[np.int64], cosines: FloatArray, standings: FloatArray) -> Pool:
     """Keep each item's best chunk."""
     items = chunk_ids >> CHUNK_BITS
     order = np.lexsort((chunk_ids, -standings, items))
     best = order[np.flatnonzero(np.diff(items[order], prepend=-1))]
-    return Pool(items[best], chunk_ids[best], cosines[best], standings[best], exhausted)
+    return Pool(items[best], chunk_ids[best], cosines[best], standings[best])
 
 
 def best_words(scored: Sequence[tuple[int, float]]) -> Mapping[int, float]:

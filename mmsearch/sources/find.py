@@ -4,10 +4,9 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from mmsearch.errors import UsageError
+from mmsearch.errors import UsageError, one_line
 from mmsearch.records import Failure
 from mmsearch.sources.manifest import ManifestReader
-from mmsearch.errors import one_line
 from mmsearch.sources.rows import check_text_columns
 from mmsearch.sources.suffixes import MANIFEST_SUFFIXES, suffix_of, supported_suffixes
 from mmsearch.sources.walk import FolderWalk, Found, Ignored, file_item, reason_of

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import IO
 
+from mmsearch.errors import one_line
 from mmsearch.records import Failure, Item
 from mmsearch.sources.formats import CsvRows, JsonRows, Lines, ManifestError, Rows
-from mmsearch.errors import one_line
 from mmsearch.sources.rows import PART_COLUMNS, RowError, csv_value, json_value, row_id, row_item
 from mmsearch.sources.suffixes import suffix_of
 from mmsearch.sources.walk import reason_of

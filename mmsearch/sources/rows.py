@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from mmsearch.errors import UsageError
+from mmsearch.errors import UsageError, one_line
 from mmsearch.records import ColumnValue, Item, Modality, Part, Scalar
-from mmsearch.errors import one_line
 from mmsearch.sources.suffixes import modality_of
 
 Row: TypeAlias = Mapping[str, object]

@@ -19,6 +19,10 @@ MAX_TRAINING_BYTES = 512 * 2**20
 _TRAINING_ROWS_PER_LIST = 128
 _CENTROIDS = 256
 """A product quantiser with 8 bits a code has this many centroids and needs as many rows."""
+_OPQ_ROWS = 39 * _CENTROIDS
+"""Below, the rotation's own quantiser, which cannot be reached, makes FAISS warn on stderr."""
+_KEPT = {"IndexPreTransform", "IndexIVFPQ", "IndexIVFFlat", "IndexIVFScalarQuantizer"}
+"""Fast-scan codes end the process in ``add_sa_codes`` (FAISS 1.15); others were not tried."""
 
 
 def choose_recipe(rows: int, dim: int) -> str:
@@ -39,18 +43,19 @@ def check_recipe(recipe: str, dim: int | None = None) -> None:
         UsageError: The recipe does not fit.
     """
     faiss = _faiss()
-    if "fs" in recipe.rsplit(",", 1)[-1]:
-        raise UsageError(f"recipe {recipe!r}: fast-scan codes are not supported yet; use PQ16")
     try:
         index = faiss.index_factory(dim or 2048, recipe, faiss.METRIC_INNER_PRODUCT)
-        codes = _ivf(index).sa_code_size()
+        kinds = {type(faiss.downcast_index(part)).__name__ for part in (index, _ivf(index))}
     except (RuntimeError, AttributeError):
-        codes = 0
-    if not codes or nlist_of(recipe) is None:
+        kinds = set()
+    if not kinds or not nlist_of(recipe):
         raise UsageError(
             f"recipe {recipe!r}: not a FAISS factory string with an inverted file"
             f"{f' for {dim} dimensions' if dim else ''}; try 'IVF1024,PQ32'"
         )
+    if not kinds <= _KEPT:
+        kind = ", ".join(sorted(kinds - _KEPT))
+        raise UsageError(f"recipe {recipe!r}: codes of {kind} cannot be kept; use PQ, SQ or Flat")
 
 
 def nlist_of(recipe: str) -> int | None:
@@ -61,13 +66,15 @@ def nlist_of(recipe: str) -> int | None:
 
 def rows_to_train(recipe: str) -> int:
     """Return how many rows a codebook needs at the least."""
-    return max(nlist_of(recipe) or 0, _CENTROIDS)
+    centroids = max((2 ** int(bits) for bits in re.findall(r"PQ\d+x(\d+)", recipe)), default=0)
+    least = _OPQ_ROWS if "OPQ" in recipe else _CENTROIDS
+    return max(nlist_of(recipe) or 0, centroids, least)
 
 
 def training_rows(recipe: str, dim: int) -> int:
     """Return how many rows at the most are worth training on."""
-    wanted = _TRAINING_ROWS_PER_LIST * max(nlist_of(recipe) or 0, _CENTROIDS)
-    return min(wanted, MAX_TRAINING_BYTES // (4 * dim))
+    wanted = _TRAINING_ROWS_PER_LIST * rows_to_train(recipe)
+    return max(rows_to_train(recipe), min(wanted, MAX_TRAINING_BYTES // (4 * dim)))
 
 
 def train_codebook(recipe: str, sample: FloatArray) -> bytes:
@@ -79,7 +86,7 @@ def train_codebook(recipe: str, sample: FloatArray) -> bytes:
     """
     faiss = _faiss()
     index = faiss.index_factory(sample.shape[1], recipe, faiss.METRIC_INNER_PRODUCT)
-    ivf = _ivf(index)
+    ivf = faiss.downcast_index(_ivf(index))
     quantizers = [ivf, getattr(ivf, "pq", None)]
     for clustering in (q.cp for q in quantizers if hasattr(q, "cp")):
         clustering.min_points_per_centroid = 1  # FAISS warns on stderr below 39
@@ -126,7 +133,7 @@ class AnnIndex:
         parameters = faiss.SearchParametersIVF(nprobe=min(nprobe, self.nlist))
         if len(excluded):
             parameters.sel = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded))
-        if self._index is not self._ivf:
+        if isinstance(self._index, faiss.IndexPreTransform):
             parameters = faiss.SearchParametersPreTransform(index_params=parameters)
         _, ids = self._index.search(query[None, :], depth, params=parameters)
         found: NDArray[np.int64] = ids[0][ids[0] >= 0]

@@ -32,6 +32,7 @@ class Environment:
         self.users = 0
         self._gate = threading.Condition()
         self._active = 0
+        self._resizing = 0
         with _translated(path):
             self._env = lmdb.open(
                 str(path), map_size=map_bytes, max_dbs=len(DATABASES), max_readers=1024
@@ -60,31 +61,44 @@ class Environment:
 
     @contextmanager
     def _transaction(self, *, write: bool) -> "Iterator[lmdb.Transaction[bytes]]":
-        with self._gate:
-            self._active += 1
+        self._enter()
         try:
             with _translated(self.path), self._begin(write=write) as transaction:
                 yield transaction
         finally:
-            with self._gate:
-                self._active -= 1
-                self._gate.notify_all()
+            self._leave()
+
+    def _enter(self) -> None:
+        """Count a transaction; one that comes while the map is to be resized waits its turn."""
+        with self._gate:
+            self._gate.wait_for(lambda: not self._resizing)
+            self._active += 1
+
+    def _leave(self) -> None:
+        with self._gate:
+            self._active -= 1
+            self._gate.notify_all()
 
     def _begin(self, *, write: bool) -> "lmdb.Transaction[bytes]":
         try:
             return self._env.begin(write=write)
         except lmdb.MapResizedError:  # another process has grown the map beyond ours
-            with self._gate:
-                self._active -= 1
-            self._resize(0)
-            with self._gate:
-                self._active += 1
+            self._leave()
+            try:
+                self._resize(0)
+            finally:
+                self._enter()
             return self._env.begin(write=write)
 
     def _resize(self, map_bytes: int) -> None:
         with self._gate:
-            self._gate.wait_for(lambda: self._active == 0)
-            self._env.set_mapsize(map_bytes)
+            self._resizing += 1
+            try:
+                self._gate.wait_for(lambda: self._active == 0)
+                self._env.set_mapsize(map_bytes)
+            finally:
+                self._resizing -= 1
+                self._gate.notify_all()
 
     def release(self) -> None:
         """Close when the last user has gone."""

@@ -14,8 +14,6 @@ from mmsearch.store.manifest import FieldInfo
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.segment import Segment
 
-BACKGROUND_ROWS = 1000
-
 
 class Field:
     """The vectors of a field; immutable, so threads share it."""
@@ -54,8 +52,9 @@ class Field:
     def find(self, chunk_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of those chunk ids that the field has; ids ascend with rows."""
         rows = np.searchsorted(self.ids, chunk_ids)
-        rows = rows[rows < self.rows]
-        return rows[np.isin(self.ids[rows], chunk_ids)]
+        within = rows < self.rows
+        rows, chunk_ids = rows[within], chunk_ids[within]
+        return rows[self.ids[rows] == chunk_ids]
 
     def gather(self, rows: NDArray[np.int64]) -> FloatArray:
         """Return the vectors of some rows as (n, dim) float32, checked against their hashes."""
@@ -91,11 +90,6 @@ class Field:
             index.add(read_all(file).reshape(segment.rows, index.code_bytes), segment.ids)
         return index
 
-    @cached_property
-    def background(self) -> FloatArray:
-        """Up to ``BACKGROUND_ROWS`` evenly spaced vectors, (n, dim) float32."""
-        count = min(self.rows, BACKGROUND_ROWS)
-        return self.gather(np.linspace(0, self.rows - 1, count).astype(np.int64))
 
 
 def read_all(file: CheckedFile) -> NDArray[np.uint8]:

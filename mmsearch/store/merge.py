@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from math import log
 from pathlib import Path
 
@@ -23,13 +24,24 @@ def merge_tail(folder: Path, info: FieldInfo, new_name: Callable[[str], str]) ->
 
     Size-tiered compaction; rows keep their order, their ids and their codes.
     """
-    while len(info.segments) >= FAN_IN:
-        tail = info.segments[-FAN_IN:]
-        if len({_tier(segment.rows) for segment in tail}) > 1:
-            return info
-        merged = _merge(folder, info, tail, new_name)
-        info = replace(info, segments=(*info.segments[:-FAN_IN], merged))
+    while count := _due(info.segments):
+        merged = _merge(folder, info, info.segments[-count:], new_name)
+        info = replace(info, segments=(*info.segments[:-count], merged))
     return info
+
+
+def _due(segments: Sequence[SegmentInfo]) -> int:
+    """Return how many of the newest segments to merge, 0 for none.
+
+    Smaller ones before the newest join it, so that sizes fall from the oldest to the newest: each
+    size has fewer than ``FAN_IN`` segments, whatever the order in which they came.
+    """
+    tiers = [_tier(segment.rows) for segment in reversed(segments)]
+    smaller = sum(1 for _ in takewhile(lambda tier: tier < tiers[0], tiers[1:]))
+    if smaller:
+        return smaller + 1
+    same = sum(1 for _ in takewhile(lambda tier: tier == tiers[0], tiers))
+    return FAN_IN if same >= FAN_IN else 0
 
 
 def _tier(rows: int) -> int:

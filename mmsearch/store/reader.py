@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import DamagedIndexError, IndexNotFoundError
-from mmsearch.records import FieldName
+from mmsearch.errors import DamagedIndexError, IndexNotFoundError, UsageError
+from mmsearch.records import FieldName, FloatArray
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.environment import Environment, acquire
 from mmsearch.store.field import Field
@@ -19,6 +19,7 @@ from mmsearch.store.layout import CATALOG
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import Snapshot
 
+BACKGROUND_ROWS = 1000
 _ATTEMPTS = 10
 
 
@@ -38,12 +39,22 @@ class State:
             for info in manifest.fields
         }
         self._alive: dict[FieldName, NDArray[np.bool_]] = {}
+        self._backgrounds: dict[FieldName, FloatArray] = {}
 
     def alive(self, name: FieldName) -> NDArray[np.bool_]:
         """Return which rows of a field belong to live items, (rows,) bool."""
         if name not in self._alive:
             self._alive[name] = ~np.isin(self.fields[name].owners, self.dead)
         return self._alive[name]
+
+    def background(self, name: FieldName) -> FloatArray:
+        """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors, (n, dim) float32."""
+        if name not in self._backgrounds:
+            rows = np.flatnonzero(self.alive(name))
+            count = min(len(rows), BACKGROUND_ROWS)
+            chosen = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+            self._backgrounds[name] = self.fields[name].gather(chosen)
+        return self._backgrounds[name]
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,7 @@ class Reader:
         self.environment: Environment = acquire(folder)
         self._lock = threading.Lock()
         self._state: State | None = None
+        self._closed = False
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -96,8 +108,11 @@ class Reader:
         """Look at the newest commit.
 
         Raises:
+            UsageError: The index has been closed.
             DamagedIndexError: A file or record is missing or not what was written.
         """
+        if self._closed:
+            raise UsageError(f"{self.folder}: this index is closed; open it again")
         missing: tuple[int, FileNotFoundError] | None = None
         for _ in range(_ATTEMPTS):
             with self.environment.read() as transaction:
@@ -125,7 +140,10 @@ class Reader:
             return self._state
 
     def close(self) -> None:
-        """Release the environment and the catalog."""
+        """Release the environment and the catalog; closing again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         if "catalog" in self.__dict__:
             self.catalog.close()
         self.environment.release()

@@ -128,6 +128,8 @@ def _settle(environment: Environment, manifest: Manifest) -> list[str]:
     lost = manifest.items - _count(environment)
     if lost > 0:
         lines.append(f"data.mdb: {lost} of {manifest.items} items are lost; index their sources")
+    if lost < 0:
+        lines.append(f"data.mdb: {-lost} removed items are back: the records of their removal are lost")
     return lines
 
 

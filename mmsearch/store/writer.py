@@ -17,7 +17,7 @@ from mmsearch.store.environment import Environment, acquire
 from mmsearch.store.field import load_codebook
 from mmsearch.store.files import FileInfo, write_file
 from mmsearch.store.guard import refuse_damaged, seal, unseal
-from mmsearch.store.layout import CATALOG, catalog_item, remove_catalog, remove_unnamed
+from mmsearch.store.layout import CATALOG, catalog_item, remove_unnamed
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.manifest import FieldInfo, Manifest, SegmentInfo
 from mmsearch.store.merge import merge_tail
@@ -59,9 +59,11 @@ class Batch:
     touched: list[StoredItem] = field(default_factory=list)
     failures: list[tuple[bytes, StoredFailure]] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
+    forgotten: list[bytes] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.touched or self.failures or self.removed)
+        things = (self.entries, self.touched, self.failures, self.removed, self.forgotten)
+        return any(things)
 
 
 class Writer:
@@ -130,14 +132,11 @@ class Writer:
             self.catalog.prune(self.manifest.next_item_id, commit)
 
     def rebuild_catalog(self) -> None:
-        """Make the lexical and column index anew from LMDB."""
-        self.catalog.close()
-        remove_catalog(self.folder)
-        self.catalog = CatalogWriter(self.folder / CATALOG)
+        """Make the lexical and column index anew from LMDB; readers that have it open go on."""
         with self.environment.read() as transaction:
             snapshot = Snapshot(self.environment, transaction)
             items = (catalog_item(stored, snapshot.passage) for stored in snapshot.items())
-            self.catalog.write(items, dead=(), stamp=self.manifest.commit)
+            self.catalog.rebuild(items, stamp=self.manifest.commit)
 
     def commit(self, batch: Batch) -> None:
         """Make a batch part of the index, durably and as a whole."""
@@ -160,6 +159,7 @@ class Writer:
 
     def replace_fields(self, fields: Iterable[FieldInfo], cleared: NDArray[np.int64]) -> None:
         """Commit rewritten fields; the tombstones of ``cleared`` items have no vectors left."""
+        self._reconcile_catalog()
         by_name = {f.name: f for f in self.manifest.fields} | {f.name: f for f in fields}
         manifest = replace(
             self.manifest, commit=self.manifest.commit + 1, fields=tuple(by_name.values())
@@ -249,6 +249,8 @@ def _apply(
     dead = [item for item in map(update.item, sorted(gone)) if item is not None]
     for item in dead:
         update.remove_item(item)
+    for key in batch.forgotten:
+        update.forget_failure(key)
     for key, failure in batch.failures:
         update.put_failure(key, failure)
     for item in (*batch.touched, *stored):

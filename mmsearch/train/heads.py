@@ -1,6 +1,6 @@
 """The head stage: from the image teacher's outputs into the space, and the text table to meet it.
 
-What the heads say of a crop is what the image tower learns from.
+What the heads say of a picture is what the image tower learns from.
 """
 
 import logging
@@ -29,22 +29,22 @@ TEMPERATURE = 0.05
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which texts belong to which crop.
+    """Which texts belong to which picture.
 
     Attributes:
-        crops: (n,) int64, crops of pictures that have texts.
+        rows: (n,) int64, the views that have texts.
         first: (n,) int64, the first text of each one's picture.
         count: (n,) int64, how many texts it has.
         group: (n,) int64, equal where texts fit both: the same picture, or the same class.
     """
 
-    crops: NDArray[np.int64]
+    rows: NDArray[np.int64]
     first: NDArray[np.int64]
     count: NDArray[np.int64]
     group: NDArray[np.int64]
 
     def draw(self, numbers: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """A random text for each of some crops."""
+        """A random text for each of some pairs."""
         return self.first[numbers] + rng.integers(0, self.count[numbers])
 
     def same(self, numbers: NDArray[np.int64]) -> Tensor:
@@ -54,11 +54,11 @@ class Pairs:
 
 
 def pair_up(pictures: Sequence[Picture], owners: NDArray[np.int64]) -> tuple[Pairs, list[str]]:
-    """Find the crops with texts, and list those texts.
+    """Find the views with texts, and list those texts.
 
     Args:
         pictures: All training pictures.
-        owners: (crops,) int64, the picture that each crop is from.
+        owners: (views,) int64, the picture that each view is of.
     """
     texts: list[str] = []
     first, count, group = (np.zeros(len(pictures), np.int64) for _ in range(3))
@@ -68,9 +68,9 @@ def pair_up(pictures: Sequence[Picture], owners: NDArray[np.int64]) -> tuple[Pai
         # pictures with captions are their own group; those of a class share its one sentence
         shared = len(picture.texts) == 1
         group[number] = -1 - crc32(picture.texts[0].encode()) if shared else number
-    crops = np.flatnonzero(count[owners])
-    chosen = owners[crops]
-    return Pairs(crops, first[chosen], count[chosen], group[chosen]), texts
+    rows = np.flatnonzero(count[owners])
+    chosen = owners[rows]
+    return Pairs(rows, first[chosen], count[chosen], group[chosen]), texts
 
 
 class Heads(nn.Module):
@@ -103,8 +103,8 @@ def train_heads(table: TokenTable, inputs: Tensor, pairs: Pairs, bags: Bags, see
 
     Args:
         table: Trained in place.
-        inputs: (crops, 2025) float32, the scaled outputs of the teacher.
-        pairs: Crops with texts.
+        inputs: (views, 2025) float32, the scaled outputs of the teacher.
+        pairs: Views with texts.
         bags: The texts.
         seed: Of the heads' start and of the order.
     """
@@ -117,15 +117,15 @@ def train_heads(table: TokenTable, inputs: Tensor, pairs: Pairs, bags: Bags, see
         {"params": table.parameters(), "lr": 1e-3, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups)
-    steps = EPOCHS * (len(pairs.crops) // BATCH)
+    steps = EPOCHS * (len(pairs.rows) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, steps, pct_start=0.1)
     rng = np.random.default_rng([seed, 4])
     heads.train()
     for epoch in range(EPOCHS):
-        for numbers in batches(len(pairs.crops), BATCH, rng):
+        for numbers in batches(len(pairs.rows), BATCH, rng):
             chosen = pairs.draw(numbers, rng)
             texts, same = table(bags[chosen]), pairs.same(numbers)
-            images = heads.each(inputs[torch.from_numpy(pairs.crops[numbers])])
+            images = heads.each(inputs[torch.from_numpy(pairs.rows[numbers])])
             loss = 0.5 * HEADS * cosine_loss(texts, before[torch.from_numpy(chosen)])
             for image in images:
                 loss = loss + contrastive_loss(image, texts, same, TEMPERATURE)

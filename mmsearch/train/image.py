@@ -1,4 +1,4 @@
-"""The image stage: a tower of our own learns to say what the heads say of the same crop."""
+"""The image stage: a tower of our own learns to say what the heads say of each picture."""
 
 import logging
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from mmsearch.train.heads import TEMPERATURE, Pairs
 from mmsearch.train.loop import Loop, Plan
 from mmsearch.train.losses import contrastive_loss, cosine_loss, similarity_loss
 from mmsearch.train.text import batches
-from mmsearch.train.views import CROP_SIDE, Views
+from mmsearch.train.views import VIEW_SIDE, Views
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ def scale(teacher: NDArray[np.float16]) -> Tensor:
 def augment(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
     """A batch as the tower takes it, changed a little: (n, 3, 112, 112) float32.
 
-    Each crop is mirrored or not and changed in brightness, contrast and colour; the whole batch
+    Each picture is mirrored or not and changed in brightness, contrast and colour; the whole batch
     is cropped by up to an eighth, little enough that the teacher's words still hold.
     """
-    side = int(rng.integers(SMALLEST_CROP, CROP_SIDE + 1))
-    top, left = rng.integers(0, CROP_SIDE - side + 1, 2)
+    side = int(rng.integers(SMALLEST_CROP, VIEW_SIDE + 1))
+    top, left = rng.integers(0, VIEW_SIDE - side + 1, 2)
     x = image_input(torch.from_numpy(pixels[:, top : top + side, left : left + side]))
     if side != IMAGE_SIDE:
         x = interpolate(x, (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear")
@@ -71,12 +71,12 @@ class Watcher(nn.Module):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the tower is to say of each crop, and the texts that some of them have.
+    """What the tower is to say of each view, and the texts that some of them have.
 
     Attributes:
-        teacher: (crops, 2025) float32, the scaled outputs of the image teacher.
-        targets: (crops, 256) float32, what the heads say; L2-normalised rows.
-        pairs: Crops with texts.
+        teacher: (views, 2025) float32, the scaled outputs of the image teacher.
+        targets: (views, 256) float32, what the heads say; L2-normalised rows.
+        pairs: Views with texts.
         texts: (texts, 256) float32, the text tower's embeddings.
     """
 
@@ -88,13 +88,13 @@ class Lesson:
     def loss(
         self, points: Tensor, rows: Tensor, paired: NDArray[np.int64], rng: np.random.Generator
     ) -> Tensor:
-        """How far a batch is from its targets, and its last crops from their texts.
+        """How far a batch is from its targets, and its last views from their texts.
 
         Args:
             points: (n, 256), L2-normalised rows.
-            rows: (n,) int64, the crops; the last ones are ``pairs.crops[paired]``.
+            rows: (n,) int64, the views; the last ones are ``pairs.rows[paired]``.
             paired: (m,) int64.
-            rng: Chooses one text for each of the last crops.
+            rng: Chooses one text for each of the last views.
         """
         targets = self.targets[rows]
         texts = self.texts[torch.from_numpy(self.pairs.draw(paired, rng))]
@@ -108,7 +108,7 @@ class Lesson:
 def train_image(views: Views, lesson: Lesson, out: Path, plan: Plan) -> Tower:
     """Train the image tower: to say what the heads say, and to meet its captions.
 
-    Half of each batch is drawn from all crops, half from those with texts, for the contrast.
+    Half of each batch is drawn from all views, half from those with texts, for the contrast.
     """
     torch.manual_seed(plan.seed)
     watcher, half = Watcher(), BATCH // 2
@@ -117,8 +117,8 @@ def train_image(views: Views, lesson: Lesson, out: Path, plan: Plan) -> Tower:
     rng = np.random.default_rng([plan.seed, 6, loop.done])
     while loop.running:
         for anything in batches(len(views.pixels), half, rng):
-            paired = rng.choice(len(lesson.pairs.crops), half, replace=False)
-            numbers = np.concatenate([anything, lesson.pairs.crops[paired]])
+            paired = rng.choice(len(lesson.pairs.rows), half, replace=False)
+            numbers = np.concatenate([anything, lesson.pairs.rows[paired]])
             rows = torch.from_numpy(numbers)
             points, guess = watcher(augment(views.pixels[numbers], rng))
             loss = lesson.loss(normalize(points, dim=1), rows, paired, rng)

@@ -3,11 +3,11 @@
 Six stages, each of which keeps its result in the output folder and is skipped when it is there:
 
 1. texts   MiniLM embeds captions, names and phrases.
-2. views   MobileNets describe crops of the pictures.
+2. views   MobileNets describe the pictures.
 3. clips   recordings are changed, mixed and heard by YAMNet.
 4. words   a vocabulary and a token table learn MiniLM's embeddings; then heads on the MobileNets'
            outputs and the table learn to meet (contrastively, on the Flickr8k train split).
-5. image   a tower learns to say what the heads say of each crop, and to meet its captions.
+5. image   a tower learns to say what the heads say of each view, and to meet its captions.
 6. audio   a tower learns to meet the words for each sound.
 
 The Flickr8k dev split, fold 4 of ESC-10 and two notes of the instruments are never read.
@@ -65,7 +65,7 @@ def train(recipe: Recipe) -> Path:
     texts = corpus(data, seed)
     embed_texts(texts, out / "texts")
     album = pictures(data)
-    make_views(album, data, out / "views", seed, recipe.workers)
+    make_views(album, data, out / "views", recipe.workers)
     sounds = [sound for sound in recordings(data) if not kept_for_figures(sound)]
     make_clips(recipe.clips, sounds, data, out / "clips", seed, recipe.workers)
     tokenizer, table = words_stage(recipe, texts)

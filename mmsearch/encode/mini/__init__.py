@@ -5,6 +5,8 @@ from mmsearch.encode.mini.audio import AudioEncoder
 from mmsearch.encode.mini.image import ImageEncoder
 from mmsearch.encode.mini.text import TextEncoder
 
+__all__ = ["AudioEncoder", "ImageEncoder", "TextEncoder", "load"]
+
 
 def load() -> Model:
     """The model ``mini``: one space, ``mini-1``, three encoders; imports no torch."""

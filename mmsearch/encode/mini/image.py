@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from mmsearch.config import InputLimits
-from mmsearch.encode.mini.features import pixels
+from mmsearch.encode.mini.features import IMAGE_SIDE, pixels
 from mmsearch.encode.mini.network import Network
 from mmsearch.encode.mini.weights import WEIGHTS, space
 from mmsearch.records import FloatArray, Modality, Space
@@ -23,7 +23,7 @@ class ImageEncoder:
     def __init__(self, path: Path = WEIGHTS) -> None:
         self._path = path
         self._network = Network(path, "image")
-        self.limits = InputLimits()
+        self.limits = InputLimits(image_side=2 * IMAGE_SIDE)
 
     @property
     def space(self) -> Space:

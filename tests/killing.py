@@ -1,0 +1,114 @@
+"""Processes that are really killed. A fork server keeps their start cheap: it has imported
+everything, has no threads and no index open."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fakes import fake_model
+from numpy.typing import NDArray
+
+import mmsearch
+from mmsearch.engine import add as adding
+from mmsearch.store.writer import Batch, Writer
+
+COMMIT_ITEMS = 5
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["killing", "faiss", "mmsearch.engine.index"])
+
+
+class Stage(IntEnum):
+    """How far a child has come."""
+
+    STARTING = 0
+    BEFORE_FIRST_COMMIT = 1
+    BETWEEN_COMMITS = 2
+    COMMITTING = 3
+    DONE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Where a child was when it was killed (``DONE``: it had finished).
+
+    Attributes:
+        stage: How far it was.
+        indexed: Items that it had indexed in this run, committed or not.
+    """
+
+    stage: Stage
+    indexed: int
+
+
+def run_and_kill(work: Callable[..., None], *args: Any, after_s: float | None) -> Death:
+    """Run ``work(log, *args)`` in a child; SIGKILL it after some time, or never.
+
+    Raises:
+        AssertionError: The child ended by itself with an error.
+    """
+    log = _new_log(args[0])
+    child = _CONTEXT.Process(target=work, args=(log, *args))
+    child.start()
+    child.join(after_s)
+    child.kill()
+    child.join()
+    assert child.exitcode in (0, -9), f"the child ended with {child.exitcode}"
+    stage, indexed = (int(value) for value in _log(log))
+    return Death(Stage(stage), indexed)
+
+
+def add_files(log: Path, folder: Path, sources: Path) -> None:
+    """Index in a child."""
+    adding.COMMIT_ITEMS = COMMIT_ITEMS
+    state = _log(log)
+    _observe_commits(state)
+    state[0] = Stage.BEFORE_FIRST_COMMIT
+    with mmsearch.open(folder, model=fake_model()) as index:
+        index.add(sources, progress=lambda progress: state.__setitem__(1, progress.indexed))
+    state[0] = Stage.DONE
+
+
+def compact_index(log: Path, folder: Path) -> None:
+    """Compact in a child."""
+    with mmsearch.open(folder, model=fake_model()) as index:
+        index.compact()
+    _log(log)[0] = Stage.DONE
+
+
+def repair_index(log: Path, folder: Path) -> None:
+    """Repair in a child."""
+    mmsearch.repair(folder)
+    _log(log)[0] = Stage.DONE
+
+
+def _observe_commits(state: NDArray[np.int64]) -> None:
+    commit = Writer.commit
+
+    def observed(writer: Writer, batch: Batch) -> None:
+        state[0] = Stage.COMMITTING
+        commit(writer, batch)
+        state[0] = Stage.BETWEEN_COMMITS
+
+    Writer.commit = observed  # type: ignore[method-assign]
+
+
+def _new_log(folder: Path) -> Path:
+    log = folder.with_name(f"{folder.name}.log")
+    log.write_bytes(bytes(16))
+    return log
+
+
+def _log(path: Path) -> NDArray[np.int64]:
+    return np.memmap(path, np.int64, "r+")
+
+
+def duration_s(work: Callable[..., None], *args: Any) -> float:
+    """How long a child takes that is left alone."""
+    started = time.monotonic()
+    assert run_and_kill(work, *args, after_s=None).stage is Stage.DONE
+    return time.monotonic() - started
