@@ -1,14 +1,20 @@
 """Processes that are really killed. A fork server keeps their start cheap: it has imported
-everything, has no threads and no index open."""
+everything, has no threads and no index open.
+"""
 
 import multiprocessing
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 from fakes import fake_model
 from numpy.typing import NDArray
@@ -17,9 +23,10 @@ import mmsearch
 from mmsearch.engine import add as adding
 from mmsearch.store.writer import Batch, Writer
 
-COMMIT_ITEMS = 5
+COMMIT_ITEMS = 3
+MEMORY = Path("/dev/shm")
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["killing", "faiss", "mmsearch.engine.index"])
+_CONTEXT.set_forkserver_preload(["killing", "mmsearch.engine.index"])
 
 
 class Stage(IntEnum):
@@ -45,6 +52,25 @@ class Death:
     indexed: int
 
 
+@contextmanager
+def fast_folder() -> Iterator[Path]:
+    """A folder in memory where there is one: a kill loses what a process holds, not what the
+    kernel does, and flushing files to a disk would take most of the time.
+    """
+    is_there = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
+    with tempfile.TemporaryDirectory(dir=MEMORY if is_there else None) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep FAISS from spinning on cores that others use."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(threads)
+
+
 def run_and_kill(work: Callable[..., None], *args: Any, after_s: float | None) -> Death:
     """Run ``work(log, *args)`` in a child; SIGKILL it after some time, or never.
 
@@ -54,6 +80,8 @@ def run_and_kill(work: Callable[..., None], *args: Any, after_s: float | None) -
     log = _new_log(args[0])
     child = _CONTEXT.Process(target=work, args=(log, *args))
     child.start()
+    while after_s is not None and child.is_alive() and _log(log)[0] == Stage.STARTING:
+        time.sleep(0.002)  # nothing to be learnt from killing a process that starts
     child.join(after_s)
     child.kill()
     child.join()
@@ -65,6 +93,7 @@ def run_and_kill(work: Callable[..., None], *args: Any, after_s: float | None) -
 def add_files(log: Path, folder: Path, sources: Path) -> None:
     """Index in a child."""
     adding.COMMIT_ITEMS = COMMIT_ITEMS
+    faiss.omp_set_num_threads(1)
     state = _log(log)
     _observe_commits(state)
     state[0] = Stage.BEFORE_FIRST_COMMIT
@@ -75,6 +104,8 @@ def add_files(log: Path, folder: Path, sources: Path) -> None:
 
 def compact_index(log: Path, folder: Path) -> None:
     """Compact in a child."""
+    _log(log)[0] = Stage.BEFORE_FIRST_COMMIT
+    faiss.omp_set_num_threads(1)
     with mmsearch.open(folder, model=fake_model()) as index:
         index.compact()
     _log(log)[0] = Stage.DONE
@@ -82,6 +113,8 @@ def compact_index(log: Path, folder: Path) -> None:
 
 def repair_index(log: Path, folder: Path) -> None:
     """Repair in a child."""
+    _log(log)[0] = Stage.BEFORE_FIRST_COMMIT
+    faiss.omp_set_num_threads(1)
     mmsearch.repair(folder)
     _log(log)[0] = Stage.DONE
 
@@ -94,7 +127,7 @@ def _observe_commits(state: NDArray[np.int64]) -> None:
         commit(writer, batch)
         state[0] = Stage.BETWEEN_COMMITS
 
-    Writer.commit = observed  # type: ignore[method-assign]
+    setattr(Writer, "commit", observed)  # noqa: B010 (mypy minds an assignment)
 
 
 def _new_log(folder: Path) -> Path:
@@ -112,3 +145,28 @@ def duration_s(work: Callable[..., None], *args: Any) -> float:
     started = time.monotonic()
     assert run_and_kill(work, *args, after_s=None).stage is Stage.DONE
     return time.monotonic() - started
+
+
+def run_apart(work: Callable[..., Any], *args: Any) -> Any:
+    """Return what ``work`` returns in a child, because damaged files may end a process.
+
+    Returns:
+        None when the child raised one of our errors, or died.
+    """
+    receiver, sender = _CONTEXT.Pipe(duplex=False)
+    child = _CONTEXT.Process(target=_answer, args=(sender, work, args))
+    child.start()
+    sender.close()
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        answer = None
+    child.join()
+    return answer
+
+
+def _answer(sender: Connection, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    try:
+        sender.send(work(*args))
+    except mmsearch.MMSearchError:
+        sender.send(None)

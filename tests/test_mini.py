@@ -25,7 +25,10 @@ MAX_BYTES = 20_000_000
 
 
 def embed(encoder: Encoder, *decoded: object) -> FloatArray:
-    return encoder.encode([encoder.prepare(sample) for sample in decoded])
+    prepared, size = [encoder.prepare(sample) for sample in decoded], encoder.batch_size
+    return np.concatenate(
+        [encoder.encode(prepared[at : at + size]) for at in range(0, len(prepared), size)]
+    )
 
 
 def noise(seconds: float, rate_hz: int = 16_000, seed: int = 0) -> Sound:

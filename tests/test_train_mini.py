@@ -114,7 +114,7 @@ def test_an_audio_tower_tells_two_sounds_apart(tmp_path: Path) -> None:
         np.full((64, 521), 0.01, np.float32),
     )
     label_words = Words(unit(2)[None], unit(521, seed=1))
-    tower = train_audio(clips, label_words, tmp_path / "audio.pt", Plan(12, seed=0)).train()
+    tower = train_audio(clips, label_words, tmp_path / "audio.pt", Plan(8, seed=0)).train()
     with torch.no_grad():
         points = tower(torch.from_numpy(clips.mels).float()[:, None, :, :200])
     nearest = (points @ label_words.labels[0].T).argmax(dim=1).numpy()

@@ -172,7 +172,7 @@ def damage_lines(folder: Path, damages: "Sequence[Damage]") -> Iterator[str]:
     if damages:
         yield f"{folder}: {len(damages)} damages; run `mmsearch repair`"
     else:
-        yield f"{folder}: sound"
+        yield f"{folder}: no damage"
 
 
 def evaluation_lines(evaluations: "Iterable[Evaluation]", *, as_json: bool) -> Iterator[str]:

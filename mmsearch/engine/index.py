@@ -159,9 +159,13 @@ class Index:
     ) -> list[Hit]:
         if k < 1:
             raise UsageError(f"k is {k}; ask for at least one hit")
-        with self._reader.view() as view:
-            request = Request(vectors, words, resolve_targets(view, vectors, targets), k, where)
-            return run_search(view, self._reader.catalog, request)
+        while True:
+            with self._reader.view() as view:
+                request = Request(vectors, words, resolve_targets(view, vectors, targets), k, where)
+                hits = run_search(view, self._reader.catalog, request)
+                if self._reader.catalog.stamp <= view.manifest.commit + 1:
+                    return hits
+            # Two commits have passed meanwhile: the catalog no longer holds what the first removed.
 
     def get(self, source: PathLike, row: str | None = None) -> Item | None:
         """Return the item of a file, or of a manifest's row; None if it is not in the index."""

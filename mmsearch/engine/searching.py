@@ -60,9 +60,7 @@ def _probes(view: View, request: Request, allowed: NDArray[np.bool_]) -> Iterato
     for name, field in view.state.fields.items():
         if name.modality in request.targets and name.space in request.vectors and field.rows:
             mask = view.state.alive(name) if request.where is None else allowed[field.owners]
-            yield Probe(
-                name, field, request.vectors[name.space], mask, view.state.background(name)
-            )
+            yield Probe(name, field, request.vectors[name.space], mask, view.state.background(name))
 
 
 def _refuse_old(catalog: Catalog, view: View) -> None:
@@ -148,8 +146,10 @@ def resolve_targets(
         if target not in found:
             raise _no_way(view, ", ".join(found), target)
     if not found:
-        raise _no_way(view, "", ", ".join(held)) if held else UsageError(
-            f"{view.folder}: holds nothing yet; `mmsearch index PATH` adds to it"
+        raise (
+            _no_way(view, "", ", ".join(held))
+            if held
+            else UsageError(f"{view.folder}: holds nothing yet; `mmsearch index PATH` adds to it")
         )
     return found if targets is None else targets
 

@@ -2,8 +2,10 @@
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 import numpy as np
 
@@ -13,6 +15,10 @@ from mmsearch.records import Failure, Item, item_key
 from mmsearch.sources import Ignored
 from mmsearch.store.metadata import MAX_CHUNKS, StoredItem
 from mmsearch.store.reader import Reader, View
+
+
+_EQUALS = 16
+"""How many items of equal contents are looked at: a thousand copies must not cost a million."""
 
 
 class Outcome(StrEnum):
@@ -129,11 +135,13 @@ class Triage:
 
     def _take_over(self, job: Job, view: View) -> None:
         """Use the vectors of an item with equal contents; replace it where its file has gone."""
-        twins = (view.snapshot.item(i) for i in view.snapshot.with_contents(job.contents))
-        twin = next((twin for twin in twins if twin and _is_twin(twin, job.item)), None)
-        if twin is None:
+        ids_of_equals = islice(view.snapshot.with_contents(job.contents), _EQUALS)
+        equals = [stored for i in ids_of_equals if (stored := view.snapshot.item(i))]
+        twins = [stored for stored in equals if _is_twin(stored, job.item)]
+        if not twins:
             return
-        job.reused = True
+        self._take_place(job, twins)
+        twin, job.reused = twins[0], True
         job.chunks = list(twin.chunks)
         for name, field in view.state.fields.items():
             ids = np.array(twin.chunk_ids(name.modality), np.int64)
@@ -144,9 +152,14 @@ class Triage:
             text = view.snapshot.passage(chunk_id)
             if text is not None:
                 job.passages[chunk_id & (MAX_CHUNKS - 1)] = text
-        if twin.id != job.previous and _is_vanished_file(twin.item) and self._claim(twin.id):
-            job.moved = True
-            job.replaces.append(twin.id)
+
+    def _take_place(self, job: Job, twins: Sequence[StoredItem]) -> None:
+        """Replace the first of some equal items whose file has gone."""
+        for twin in twins:
+            if twin.id != job.previous and _is_vanished_file(twin.item) and self._claim(twin.id):
+                job.moved = True
+                job.replaces.append(twin.id)
+                return
 
     def _claim(self, item_id: int) -> bool:
         """Whether nobody else has taken the place of an item."""

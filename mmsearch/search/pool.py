@@ -17,6 +17,8 @@ _PRIOR_ROWS = 30
 _PRIOR_SPREAD = 0.1
 """A field of a few rows says little of its own background: its spread is drawn towards this, which
 is typical of normalised embeddings, with the weight of this many rows."""
+_PRIOR_CENTRE_ROWS = 3
+"""And its median towards 0, or the only picture of an index would be its own background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ def _standing(probe: Probe, cosines: FloatArray) -> FloatArray:
     background = inner_products(probe.background, probe.query)
     prior = _PRIOR_ROWS * _PRIOR_SPREAD**2
     variance = (len(background) * background.var() + prior) / (len(background) + _PRIOR_ROWS)
-    standing: FloatArray = (cosines - np.median(background)) / np.sqrt(variance)
+    centre = np.median(background) * len(background) / (len(background) + _PRIOR_CENTRE_ROWS)
+    standing: FloatArray = (cosines - centre) / np.sqrt(variance)
     return standing.astype(np.float32)
 
 

@@ -19,8 +19,6 @@ MAX_TRAINING_BYTES = 512 * 2**20
 _TRAINING_ROWS_PER_LIST = 128
 _CENTROIDS = 256
 """A product quantiser with 8 bits a code has this many centroids and needs as many rows."""
-_OPQ_ROWS = 39 * _CENTROIDS
-"""Below, the rotation's own quantiser, which cannot be reached, makes FAISS warn on stderr."""
 _KEPT = {"IndexPreTransform", "IndexIVFPQ", "IndexIVFFlat", "IndexIVFScalarQuantizer"}
 """Fast-scan codes end the process in ``add_sa_codes`` (FAISS 1.15); others were not tried."""
 
@@ -67,8 +65,7 @@ def nlist_of(recipe: str) -> int | None:
 def rows_to_train(recipe: str) -> int:
     """Return how many rows a codebook needs at the least."""
     centroids = max((2 ** int(bits) for bits in re.findall(r"PQ\d+x(\d+)", recipe)), default=0)
-    least = _OPQ_ROWS if "OPQ" in recipe else _CENTROIDS
-    return max(nlist_of(recipe) or 0, centroids, least)
+    return max(nlist_of(recipe) or 0, centroids, _CENTROIDS)
 
 
 def training_rows(recipe: str, dim: int) -> int:
@@ -90,7 +87,11 @@ def train_codebook(recipe: str, sample: FloatArray) -> bytes:
     quantizers = [ivf, getattr(ivf, "pq", None)]
     for clustering in (q.cp for q in quantizers if hasattr(q, "cp")):
         clustering.min_points_per_centroid = 1  # FAISS warns on stderr below 39
+    if hasattr(ivf, "do_polysemous_training"):
+        ivf.do_polysemous_training = False  # on by default: 40 s for a filter not in use
+    rotation_quantizers = _quiet_rotations(index)
     index.train(sample)
+    del rotation_quantizers
     return bytes(faiss.serialize_index(index))
 
 
@@ -144,6 +145,18 @@ def _faiss() -> Any:
     import faiss
 
     return faiss
+
+
+def _quiet_rotations(index: Any) -> list[Any]:
+    """Give each OPQ rotation a quantiser that does not warn; they must live until it is trained."""
+    faiss, quantizers = _faiss(), []
+    for number in range(index.chain.size() if isinstance(index, faiss.IndexPreTransform) else 0):
+        rotation = faiss.downcast_VectorTransform(index.chain.at(number))
+        if isinstance(rotation, faiss.OPQMatrix):
+            rotation.pq = faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)
+            rotation.pq.cp.min_points_per_centroid = 1
+            quantizers.append(rotation.pq)
+    return quantizers
 
 
 def _ivf(index: Any) -> Any:

@@ -54,7 +54,8 @@ class Field:
         rows = np.searchsorted(self.ids, chunk_ids)
         within = rows < self.rows
         rows, chunk_ids = rows[within], chunk_ids[within]
-        return rows[self.ids[rows] == chunk_ids]
+        found: NDArray[np.int64] = rows[self.ids[rows] == chunk_ids]
+        return found
 
     def gather(self, rows: NDArray[np.int64]) -> FloatArray:
         """Return the vectors of some rows as (n, dim) float32, checked against their hashes."""
@@ -89,7 +90,6 @@ class Field:
         for segment, file in zip(self.segments, self._codes, strict=True):
             index.add(read_all(file).reshape(segment.rows, index.code_bytes), segment.ids)
         return index
-
 
 
 def read_all(file: CheckedFile) -> NDArray[np.uint8]:

@@ -26,12 +26,6 @@ def remove_unnamed(folder: Path, manifest: Manifest) -> None:
         shutil.rmtree(folder / SCRATCH)
 
 
-def remove_catalog(folder: Path) -> None:
-    """Remove the catalog with its log."""
-    for path in folder.glob(f"{CATALOG}*"):
-        path.unlink()
-
-
 def catalog_item(stored: StoredItem, passage: Callable[[int], str | None]) -> CatalogItem:
     """Return what the catalog holds of an item: its columns, its texts, its name.
 

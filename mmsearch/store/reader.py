@@ -15,9 +15,11 @@ from mmsearch.records import FieldName, FloatArray
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.environment import Environment, acquire
 from mmsearch.store.field import Field
+from mmsearch.store.guard import DATA
 from mmsearch.store.layout import CATALOG
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import Snapshot
+from mmsearch.store.spare import SPARE
 
 BACKGROUND_ROWS = 1000
 _ATTEMPTS = 10
@@ -88,7 +90,9 @@ class Reader:
             IndexNotFoundError: There is none.
             DamagedIndexError: LMDB's file is damaged.
         """
-        if not (folder / "data.mdb").is_file():
+        if not (folder / DATA).is_file():
+            if (folder / SPARE).is_file():
+                raise DamagedIndexError(f"{folder / DATA}: missing; run `mmsearch repair`")
             raise IndexNotFoundError(
                 f"{folder}: there is no index here; make one with `mmsearch index PATH`"
             )

@@ -129,7 +129,7 @@ def _settle(environment: Environment, manifest: Manifest) -> list[str]:
     if lost > 0:
         lines.append(f"data.mdb: {lost} of {manifest.items} items are lost; index their sources")
     if lost < 0:
-        lines.append(f"data.mdb: {-lost} removed items are back: the records of their removal are lost")
+        lines.append(f"data.mdb: {-lost} removed items are back: their removal is lost")
     return lines
 
 

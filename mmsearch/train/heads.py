@@ -22,7 +22,7 @@ from mmsearch.train.text import Bags, TokenTable, batches
 log = logging.getLogger(__name__)
 
 BATCH = 512
-EPOCHS = 12
+EPOCHS = 8
 HEADS = 3
 TEMPERATURE = 0.05
 
@@ -91,7 +91,9 @@ class Heads(nn.Module):
 
     def each(self, x: Tensor) -> list[Tensor]:
         """What every head says: (n, 256) each, L2-normalised rows."""
-        return [normalize(member(x), dim=1) for member in self.members]
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = [member(x) for member in self.members]
+        return [normalize(output.float(), dim=1) for output in outputs]
 
     def forward(self, x: Tensor) -> Tensor:
         """The normalised mean of the heads: (n, 256)."""

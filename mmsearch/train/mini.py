@@ -50,7 +50,7 @@ class Recipe:
     seed: int = 0
     workers: int = 2
     text_epochs: int = 10
-    clips: int = 5000
+    clips: int = 3250
     image_steps: int = 2000
     audio_steps: int = 1500
 

@@ -1,0 +1,128 @@
+"""A model with a visual and an acoustic space: each query is compared in the right one."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import DIM, FakeEncoder
+from media import COLOURS, PITCHES_HZ, picture, sound, text
+
+import mmsearch
+from mmsearch import Index, Modality, Model, Space, UsageError
+from mmsearch.records import FieldName, FloatArray
+
+VISUAL = Space("visual", DIM, True, "tests", "1" * 64)
+ACOUSTIC = Space("acoustic", DIM, True, "tests", "2" * 64)
+
+
+class SpaceEncoder(FakeEncoder):
+    """The fake encoder in a space of its own: cosines across spaces are chance."""
+
+    def __init__(self, modality: Modality, space: Space) -> None:
+        super().__init__(modality)
+        self.space = space
+        seed = int(space.sha256[0])
+        normal = np.random.default_rng(seed).standard_normal((DIM, DIM))
+        self._rotation: FloatArray = np.linalg.qr(normal)[0].astype(np.float32)
+
+    def encode(self, prepared: Sequence[list[str]]) -> FloatArray:
+        rotated: FloatArray = super().encode(prepared) @ self._rotation
+        return rotated
+
+
+def two_space_model() -> Model:
+    pairs = [
+        (Modality.TEXT, VISUAL),
+        (Modality.IMAGE, VISUAL),
+        (Modality.TEXT, ACOUSTIC),
+        (Modality.AUDIO, ACOUSTIC),
+    ]
+    return Model("pair", tuple(SpaceEncoder(modality, space) for modality, space in pairs))
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("media")
+    for colour in COLOURS:
+        picture(folder / f"{colour}.png", colour)
+    for pitch in PITCHES_HZ:
+        sound(folder / f"{pitch}.wav", pitch)
+    text(folder / "words.txt", "red high")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    folder = tmp_path_factory.mktemp("pair") / "index"
+    with mmsearch.create(folder, model=two_space_model()) as made:
+        made.add(media)
+        yield made
+
+
+def test_a_text_has_a_vector_in_both_spaces_and_others_in_their_own(index: Index) -> None:
+    assert {field.name: field.vectors for field in index.info().fields} == {
+        FieldName("acoustic", Modality.AUDIO): 2,
+        FieldName("acoustic", Modality.TEXT): 1,
+        FieldName("visual", Modality.IMAGE): 3,
+        FieldName("visual", Modality.TEXT): 1,
+    }
+
+
+def by_words(index: Index, words: str, target: str) -> tuple[str, float]:
+    hit = index.search(words, target=target)[0]
+    return hit.item.path.name, hit.signals["cosine"]
+
+
+def test_words_are_compared_with_each_modality_in_its_own_space(index: Index) -> None:
+    """Compared in the other space, cosines are near 0."""
+    for target, names in (("image", COLOURS), ("audio", PITCHES_HZ)):
+        for name in names:
+            found, cosine = by_words(index, name, target)
+            assert Path(found).stem == name
+            assert cosine == pytest.approx(1, abs=1e-2)
+
+
+def test_a_picture_and_a_sound_find_texts_in_their_own_space(index: Index, media: Path) -> None:
+    for query in ({"image": media / "red.png"}, {"audio": media / "high.wav"}):
+        hit = index.search(**query, target="text")[0]  # type: ignore[arg-type]
+        assert hit.signals["cosine"] > 0.5
+
+
+def test_a_text_in_both_spaces_is_shown_once(index: Index) -> None:
+    names = [hit.item.path.name for hit in index.search("red high", k=100)]
+    assert sorted(names) == sorted({*names})
+    assert len(names) == 6
+
+
+@pytest.mark.parametrize(
+    ("option", "file", "target"), [("image", "red.png", "audio"), ("audio", "high.wav", "image")]
+)
+def test_modalities_without_a_common_space_are_refused_clearly(
+    index: Index, media: Path, option: str, file: str, target: str
+) -> None:
+    query = {option: media / file}
+    with pytest.raises(UsageError, match=f"no space for both .* and {target}.*ask in words"):
+        index.search(**query, target=target)  # type: ignore[arg-type]
+    found = {hit.part.modality for hit in index.search(**query, k=100)}  # type: ignore[arg-type]
+    assert found == {Modality.TEXT, Modality(option)}
+
+
+def test_words_beside_a_picture_reach_what_the_picture_cannot(index: Index, media: Path) -> None:
+    hits = index.search("low", image=media / "red.png", target="audio")
+    assert hits[0].item.path.name == "low.wav"
+
+
+def test_nothing_but_unreachable_modalities_is_refused(tmp_path: Path, media: Path) -> None:
+    with mmsearch.create(tmp_path / "i", model=two_space_model()) as index:
+        index.add(media / "low.wav")
+        with pytest.raises(UsageError, match="no space for both"):
+            index.search(image=media / "red.png")
+
+
+def test_an_index_is_refused_to_a_model_with_its_spaces_swapped(index: Index) -> None:
+    encoders = two_space_model().encoders
+    swapped = Model("pair", (*encoders[2:], *encoders[:2]))
+    other = mmsearch.open(index.path, model=swapped)
+    with other, pytest.raises(mmsearch.ModelError, match="visual"):
+        other.search("red")
