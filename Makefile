@@ -8,7 +8,7 @@ demo: .venv/ready
 	$(BIN)/mmsearch demo mmsearch-demo
 
 test: check
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmsearch.encode import Encoder, Model, load_model
     from mmsearch.engine.add import Progress
-    from mmsearch.engine.index import Index, create, repair, verify
-    from mmsearch.engine.index import open_index as open
+    from mmsearch.engine.index import Index
     from mmsearch.engine.info import FieldSummary, IndexInfo
+    from mmsearch.engine.opening import create, repair, verify
+    from mmsearch.engine.opening import open_index as open
     from mmsearch.engine.report import Report
     from mmsearch.errors import (
         DamagedIndexError,
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "encode": ("Encoder", "Model", "load_model"),
     "engine.add": ("Progress",),
-    "engine.index": ("Index", "create", "repair", "verify"),
+    "engine.index": ("Index",),
     "engine.info": ("FieldSummary", "IndexInfo"),
+    "engine.opening": ("create", "repair", "verify"),
     "engine.report": ("Report",),
     "errors": (
         "DamagedIndexError",
@@ -80,7 +82,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562): importing mmsearch costs nothing."""
     if name == "open":
-        return import_module("mmsearch.engine.index").open_index
+        return import_module("mmsearch.engine.opening").open_index
     if name not in _HOME_OF:
         raise AttributeError(f"module 'mmsearch' has no attribute {name!r}")
     return getattr(import_module(f"mmsearch.{_HOME_OF[name]}"), name)

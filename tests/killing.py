@@ -46,10 +46,12 @@ class Death:
     Attributes:
         stage: How far it was.
         indexed: Items that it had indexed in this run, committed or not.
+        lasted_s: How long it lived once it had started.
     """
 
     stage: Stage
     indexed: int
+    lasted_s: float
 
 
 @contextmanager
@@ -80,14 +82,16 @@ def run_and_kill(work: Callable[..., None], *args: Any, after_s: float | None) -
     log = _new_log(args[0])
     child = _CONTEXT.Process(target=work, args=(log, *args))
     child.start()
-    while after_s is not None and child.is_alive() and _log(log)[0] == Stage.STARTING:
+    while child.is_alive() and _log(log)[0] == Stage.STARTING:
         time.sleep(0.002)  # nothing to be learnt from killing a process that starts
+    started = time.monotonic()
     child.join(after_s)
+    lasted_s = time.monotonic() - started
     child.kill()
     child.join()
     assert child.exitcode in (0, -9), f"the child ended with {child.exitcode}"
     stage, indexed = (int(value) for value in _log(log))
-    return Death(Stage(stage), indexed)
+    return Death(Stage(stage), indexed, lasted_s)
 
 
 def add_files(log: Path, folder: Path, sources: Path) -> None:
@@ -142,9 +146,9 @@ def _log(path: Path) -> NDArray[np.int64]:
 
 def duration_s(work: Callable[..., None], *args: Any) -> float:
     """How long a child takes that is left alone."""
-    started = time.monotonic()
-    assert run_and_kill(work, *args, after_s=None).stage is Stage.DONE
-    return time.monotonic() - started
+    death = run_and_kill(work, *args, after_s=None)
+    assert death.stage is Stage.DONE
+    return death.lasted_s
 
 
 def run_apart(work: Callable[..., Any], *args: Any) -> Any:

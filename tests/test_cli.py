@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,15 @@ def test_ctrl_c_commits_what_is_finished_and_exits_130(tmp_path: Path, notes: Pa
     with mmsearch.open(tmp_path / "indexes/default") as index:
         assert 0 < index.info().items < rows
         assert len(index.search("word1", k=10**6)) == index.info().items
+
+
+def test_info_tells_when_a_library_has_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "index")
+    mmsearch.create(folder, model=fake_model()).close()
+    assert run(["info", "--index", folder]) == 0
+    assert "made with" not in capsys.readouterr().out
+    monkeypatch.setattr("mmsearch.engine.info.library_versions", lambda: {"lmdb": "99.0"})
+    assert run(["info", "--index", folder]) == 0
+    assert f"made with lmdb {version('lmdb')}, now 99.0" in capsys.readouterr().out

@@ -112,7 +112,7 @@ def kill_and_resume(scene: Scene, index_path: Path, rng: random.Random) -> Itera
     """Kill a few runs of `add` on one index, each resuming the one before; then let one end."""
     before = 0
     for _ in range(KILLS_PER_INDEX):
-        after_s = rng.uniform(0, scene.add_s)
+        after_s = rng.uniform(0, scene.add_s * (1 - before / scene.items))
         death = run_and_kill(add_files, index_path, scene.sources, after_s=after_s)
         yield death.stage
         kept = check_after_kill(scene, index_path)

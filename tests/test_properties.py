@@ -122,7 +122,7 @@ class QuantisedHistory(History):
 
 
 QUICK = settings(
-    max_examples=8,
+    max_examples=5,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,

@@ -11,7 +11,7 @@ from mmsearch.config import locate_index
 
 def info(index: IndexOption = None, json: JsonOption = False) -> None:
     """Show what an index holds and how it is searched."""
-    from mmsearch.engine.index import open_index
+    from mmsearch.engine.opening import open_index
 
     with open_index(locate_index(index)) as opened:
         for line in info_lines(opened.info(), as_json=json):
@@ -26,7 +26,7 @@ def remove(
     index: IndexOption = None,
 ) -> None:
     """Remove items from an index; the files themselves are left alone."""
-    from mmsearch.engine.index import open_index
+    from mmsearch.engine.opening import open_index
 
     with open_index(locate_index(index)) as opened:
         count = opened.remove(paths)
@@ -37,7 +37,7 @@ def remove(
 
 def compact(index: IndexOption = None) -> None:
     """Merge segments and drop the vectors of removed items."""
-    from mmsearch.engine.index import open_index
+    from mmsearch.engine.opening import open_index
 
     with open_index(locate_index(index)) as opened:
         before = opened.info().size_bytes
@@ -48,7 +48,7 @@ def compact(index: IndexOption = None) -> None:
 
 def verify(index: IndexOption = None) -> None:
     """Check every file and record of an index."""
-    from mmsearch.engine.index import verify as check
+    from mmsearch.engine.opening import verify as check
 
     folder = locate_index(index)
     damages = check(folder)
@@ -60,7 +60,7 @@ def verify(index: IndexOption = None) -> None:
 
 def repair(index: IndexOption = None) -> None:
     """Rebuild what can be rebuilt of a damaged index."""
-    from mmsearch.engine.index import repair as mend
+    from mmsearch.engine.opening import repair as mend
 
     for line in mend(locate_index(index)):
         typer.echo(line)

@@ -43,7 +43,7 @@ def index(
 
     What is unchanged since the last run is skipped. Ctrl-C keeps what is finished.
     """
-    from mmsearch.engine.index import open_or_create
+    from mmsearch.engine.opening import open_or_create
     from mmsearch.sources import find_items
 
     find_items(paths, text_columns=text or ())  # refuse wrong paths before an index is made

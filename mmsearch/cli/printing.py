@@ -161,6 +161,8 @@ def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
             f"  {field.name!s:16} {field.vectors:>10,} vectors{removed}, {field.recipe}, "
             f"{field.segments} segments, {per_vector:,.0f} bytes/vector"
         )
+    for name, now in info.changed_versions().items():
+        yield f"  made with {name} {info.versions.get(name, '(none)')}, now {now}"
     if info.failures:
         yield f"  {info.failures:,} items failed; the next `mmsearch index` says why"
 

@@ -34,7 +34,7 @@ def query(
     index: IndexOption = None,
 ) -> None:
     """Find what fits a text, a picture, a sound, or several of them together."""
-    from mmsearch.engine.index import open_index
+    from mmsearch.engine.opening import open_index
 
     asked: dict[str, Any] = {"text": text, "image": image, "audio": audio}
     asked |= {"target": target or None, "k": k, "where": where}

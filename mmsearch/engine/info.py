@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.engine.versions import library_versions
 from mmsearch.records import FieldName, Space
 from mmsearch.store.reader import View
 
@@ -59,6 +60,13 @@ class IndexInfo:
     fields: tuple[FieldSummary, ...]
     size_bytes: int
     versions: dict[str, str]
+
+    def changed_versions(self) -> dict[str, str]:
+        """Return the libraries of another version than at creation, with today's version.
+
+        Their results may differ in the last digits; the model itself is compared by its weights.
+        """
+        return {n: v for n, v in library_versions().items() if self.versions.get(n) != v}
 
 
 def describe(view: View) -> IndexInfo:

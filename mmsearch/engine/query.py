@@ -9,7 +9,6 @@ from typing import TypeAlias
 import numpy as np
 from PIL.Image import Image
 
-from mmsearch.decode import quiet_pillow
 from mmsearch.encode import Encoder, Model
 from mmsearch.engine.jobs import decode_for
 from mmsearch.errors import UsageError
@@ -60,10 +59,9 @@ def embed(query: Query, model: Model) -> dict[str, FloatArray]:
         DecodeError: A file cannot be decoded.
     """
     vectors: dict[str, list[FloatArray]] = {}
-    with quiet_pillow():
-        for modality, value in query.inputs().items():
-            for name in model.fields(modality):
-                vectors.setdefault(name.space, []).append(_embed_one(model, name, value))
+    for modality, value in query.inputs().items():
+        for name in model.fields(modality):
+            vectors.setdefault(name.space, []).append(_embed_one(model, name, value))
     return {space: _unit(np.sum(parts, axis=0)) for space, parts in vectors.items()}
 
 

@@ -16,7 +16,6 @@ from mmsearch.sources import Ignored
 from mmsearch.store.metadata import MAX_CHUNKS, StoredItem
 from mmsearch.store.reader import Reader, View
 
-
 _EQUALS = 16
 """How many items of equal contents are looked at: a thousand copies must not cost a million."""
 

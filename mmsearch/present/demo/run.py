@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmsearch.engine.index import open_or_create
+from mmsearch.engine.opening import open_or_create
 from mmsearch.present.demo import DemoQuery, demo_queries, write_demo_data
 from mmsearch.present.gallery import Search, write_gallery
 from mmsearch.present.table import hits_lines

@@ -1,0 +1,113 @@
+"""Making, opening, checking and repairing indexes by their path."""
+
+from pathlib import Path
+
+from mmsearch.encode import Model, load_model
+from mmsearch.engine.index import Index
+from mmsearch.engine.inputs import PathLike
+from mmsearch.engine.versions import library_versions
+from mmsearch.errors import IndexNotFoundError, ModelError, UsageError
+from mmsearch.store.ann import check_recipe
+from mmsearch.store.manifest import Manifest
+from mmsearch.store.repair import repair_index
+from mmsearch.store.verify import Damage, verify_index
+from mmsearch.store.writer import Writer
+
+DEFAULT_MODEL = "mini"
+
+
+def create(
+    path: PathLike, *, model: str | Model = DEFAULT_MODEL, recipe: str | None = None
+) -> Index:
+    """Make a new, empty index.
+
+    Args:
+        path: A folder that does not hold an index yet; it is made.
+        model: A model's name, or a model of your own encoders.
+        recipe: FAISS factory string for all fields; chosen by size by default.
+
+    Raises:
+        UsageError: There is an index already, or the recipe does not fit the model.
+        ModelError: The model cannot be loaded.
+    """
+    folder = Path(path)
+    if _is_index(folder):
+        raise UsageError(f"{folder}: there is an index here already; open it")
+    loaded = load_model(model) if isinstance(model, str) else model
+    if recipe:
+        for space in loaded.spaces:
+            check_recipe(recipe, space.dim)
+    manifest = Manifest(loaded.name, loaded.spaces, recipe, versions=library_versions())
+    folder.mkdir(parents=True, exist_ok=True)
+    Writer(folder, initial=manifest).close()
+    return open_index(folder, model=loaded)
+
+
+def open_index(path: PathLike, *, model: Model | None = None) -> Index:
+    """Open an index.
+
+    Args:
+        path: Its folder.
+        model: The model, where its name does not load it.
+
+    Raises:
+        IndexNotFoundError: There is none.
+        IndexFormatError: A newer version of mmsearch wrote it.
+        DamagedIndexError: It is damaged.
+    """
+    index = Index(path, model)
+    try:
+        index.info()
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def open_or_create(path: PathLike, *, model: str | None = None, recipe: str | None = None) -> Index:
+    """Open an index, or make it where there is none.
+
+    Raises:
+        UsageError: There is one, made with another model or recipe than asked for.
+    """
+    folder = Path(path)
+    if not _is_index(folder):
+        return create(folder, model=model or DEFAULT_MODEL, recipe=recipe)
+    index = open_index(folder)
+    info = index.info()
+    if model and model != info.model and load_model(model).name != info.model:
+        index.close()
+        raise ModelError(f"{folder}: made with model {info.model!r}, not {model!r}; use --index")
+    if recipe and recipe != info.asked_recipe:
+        index.close()
+        raise UsageError(f"{folder}: made with recipe {info.asked_recipe}; use --index")
+    return index
+
+
+def verify(path: PathLike) -> list[Damage]:
+    """Check every file and record of an index; returns what is damaged.
+
+    Raises:
+        IndexLockedError: A process is writing to it.
+    """
+    return verify_index(Path(path))
+
+
+def repair(path: PathLike) -> list[str]:
+    """Rebuild what can be rebuilt of a damaged index; returns what was done, a line each.
+
+    Items that cannot be restored are dropped and named; adding their sources again restores them.
+
+    Raises:
+        IndexLockedError: A process is writing to it.
+        DamagedIndexError: Nothing can be rebuilt.
+    """
+    return repair_index(Path(path))
+
+
+def _is_index(folder: Path) -> bool:
+    try:
+        open_index(folder).close()
+    except IndexNotFoundError:
+        return False
+    return True
