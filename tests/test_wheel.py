@@ -38,7 +38,17 @@ def install(folder: Path) -> Path:
     site = home / here.relative_to(sys.prefix)
     (site / "shared.pth").write_text(f"{here}\n")
     (wheel,) = folder.glob("mmsearch-*.whl")
-    run(*pip, "install", "--no-deps", "--no-index", "--prefix", home, wheel, cwd=folder)
+    run(
+        *pip,
+        "install",
+        "--ignore-installed",
+        "--no-deps",
+        "--no-index",
+        "--prefix",
+        home,
+        wheel,
+        cwd=folder,
+    )
     return home / "bin"
 
 
