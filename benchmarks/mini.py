@@ -100,7 +100,7 @@ def rate(encoder: Encoder, prepared: Sequence[Any]) -> float:
     """Samples a second in batches of the encoder's own size."""
     size = encoder.batch_size
     batch = list(prepared[:size])
-    return size / best_s(lambda: encoder.encode(batch), 10)
+    return size / best_s(lambda: encoder.encode(batch), 30)
 
 
 def best_s(work: Any, times: int = 10) -> float:

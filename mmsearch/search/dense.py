@@ -9,7 +9,8 @@ from mmsearch.records import FloatArray
 from mmsearch.store.field import Field
 
 EXACT_CANDIDATES = 20_000
-"""A filter that leaves no more rows than this is answered by scoring them all."""
+_EXACT_SHARE = 8
+"""A filter that leaves at most so many rows, and an eighth of them, is answered by scoring all."""
 _PROBED_SHARE = 32
 _LEAST_PROBED = 8
 _BLOCK_ROWS = 8192
@@ -49,7 +50,7 @@ def find_candidates(
     if field.info.codebook is None:
         scores = np.where(allowed, inner_products(field.matrix, query), -np.inf)
         return _best(field, np.arange(field.rows), scores, min(depth, count), count)
-    if count <= max(EXACT_CANDIDATES, depth):
+    if count <= max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE)):
         rows = np.flatnonzero(allowed)
         return _best(field, rows, _scores(field, rows, query), min(depth, count), count)
     assert field.ann is not None
