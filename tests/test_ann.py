@@ -46,13 +46,12 @@ def test_codes_added_in_pieces_find_their_own_vectors(
     ids = np.arange(300, dtype=np.int64) * 1000 + 7
     for rows in (slice(0, 200), slice(200, 300)):
         index.add(AnnIndex(codebook).encode(vectors[rows]), ids[rows])
-    found = index.search(vectors[250], 300, index.nlist, excluded=ids[:0])
-    assert sorted(found.tolist()) == ids.tolist()
-    near = index.search(vectors[250], 30, index.nlist, excluded=ids[:0])
+    every = np.ones(300, dtype=bool)
+    near = index.search(vectors[250], 30, index.nlist, ids=ids, allowed=every)
     assert ids[250] in near
-    others = index.search(vectors[250], 300, index.nlist, excluded=ids[[250, 3]])
-    assert len(others) == 298
-    assert not np.isin(ids[[250, 3]], others).any()
+    for allowed in (every, ids != ids[250], np.isin(ids, ids[[3, 250]]), ~every):
+        found = index.search(vectors[250], 300, index.nlist, ids=ids, allowed=allowed)
+        assert sorted(found.tolist()) == ids[allowed].tolist()
     assert capfd.readouterr() == ("", "")  # FAISS warns on stderr
 
 

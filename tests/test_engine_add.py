@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +18,10 @@ from media import picture, sound, text
 import mmsearch
 from mmsearch import Index, Item, Modality, Part
 from mmsearch.engine import add, pipeline
+from mmsearch.errors import MMSearchError, UsageError
 from mmsearch.records import FloatArray
+from mmsearch.store.metadata import Snapshot
+from mmsearch.store.writer import Batch, Writer
 
 
 @pytest.fixture
@@ -429,3 +433,68 @@ def test_a_second_writer_in_the_process_is_refused(
     assert index.info().items == 1
     with pytest.raises(mmsearch.UsageError, match="closed"):
         other.info()
+
+
+def test_what_was_touched_and_then_removed_stays_removed(index: Index, tmp_path: Path) -> None:
+    path = text(tmp_path / "a.txt", "apple")
+    index.add(path)
+    with index._reader.view() as view:
+        stored = next(view.snapshot.items())
+    writer = Writer(index.path)
+    writer.commit(Batch(touched=[stored], removed=[stored.id]))
+    writer.commit(Batch(touched=[stored]))
+    writer.close()
+    assert index.get(path) is None
+    assert index.verify() == []
+
+
+def test_an_empty_path_is_refused_and_removes_nothing(index: Index, tmp_path: Path) -> None:
+    index.add(text(tmp_path / "a.txt", "apple"))
+    with pytest.raises(UsageError, match="empty path"):
+        index.remove("")
+    assert index.info().items == 1
+
+
+@pytest.mark.parametrize("roots", [["/"], ["/a"], ["/a/"], ["/other", "/a/b.txt"]])
+def test_roots_are_removed_with_all_that_lies_in_them(index: Index, roots: list[str]) -> None:
+    index.add([words_item("/a/b.txt", "apple"), words_item("name", "pear")])
+    assert index.remove(["/a/b", "/ab"]) == 0
+    assert index.remove(roots) == 1
+    assert index.get("name")
+
+
+def test_adding_single_things_does_not_look_at_the_whole_index(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(words_item(f"item{n}", "apple") for n in range(3))
+    monkeypatch.setattr(Snapshot, "keys", lambda self: pytest.fail("looked at everything"))
+    assert index.add([words_item("one", "pear")]).added == 1
+    assert index.add(text(tmp_path / "a.txt", "plum")).added == 1
+
+
+def test_an_index_deleted_while_it_is_open_is_not_made_anew_in_its_place(
+    index: Index, tmp_path: Path
+) -> None:
+    shutil.rmtree(index.path)
+    with pytest.raises(MMSearchError, match="deleted or replaced"):
+        mmsearch.create(index.path, model=fake_model())
+    index.close()
+    mmsearch.create(index.path, model=fake_model()).close()
+
+
+def test_of_two_that_make_an_index_at_once_the_later_is_refused(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmsearch.engine.opening._is_index", lambda folder: False)
+    with pytest.raises(UsageError, match="another process"):
+        mmsearch.create(index.path, model=fake_model(), recipe="IVF4,PQ8")
+    assert index.add([words_item("a", "apple")]).added == 1
+
+
+def test_the_folder_of_an_index_need_not_have_a_name_in_utf8(
+    make_index: Callable[..., Index],
+) -> None:
+    index = make_index(os.fsdecode(b"index\xff"))
+    index.add([words_item("a", "apple")])
+    assert [hit.item.source for hit in index.search("apple")] == ["a"]
+    assert index.verify() == []

@@ -1,7 +1,9 @@
 """What a search promises, compared with brute force over the vectors on disk."""
 
 import itertools
+import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from fakes import fake_model, word_vector
 from media import COLOURS, PITCHES_HZ, picture, sound, text
 
 import mmsearch
-from mmsearch import DecodeError, Hit, Index, Item, Modality, Part, UsageError
+from mmsearch import DamagedIndexError, DecodeError, Hit, Index, Item, Modality, Part, UsageError
 from mmsearch.records import FloatArray
 from mmsearch.search import dense
+from mmsearch.store.once import computed_once
 
 WORDS = [f"word{n}" for n in range(40)]
 DIRECTIONS = list(itertools.product((Modality.TEXT, Modality.IMAGE, Modality.AUDIO), repeat=2))
@@ -371,3 +374,40 @@ def test_a_quantised_search_never_returns_deleted_items(index: Index, tmp_path: 
         found = by_meaning(quantised, "word1", k=150)
         assert len(found) == 150
         assert all(int(source[1:]) % 2 for source, _ in found)
+
+
+def test_a_catalog_of_a_later_commit_is_refused(index: Index) -> None:
+    index.add(some_items(3))
+    path = index.path / "catalog.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE state SET stamp = stamp + 2")
+    connection.commit()
+    connection.close()
+    path.with_name("catalog.sqlite.seal").unlink()
+    with pytest.raises(DamagedIndexError, match="repair"):
+        index.search("word1")
+
+
+def test_what_many_threads_need_is_computed_once() -> None:
+    computed: list[int] = []
+    together = threading.Barrier(4, timeout=10)
+
+    class Costly:
+        @computed_once
+        def value(self) -> int:
+            time.sleep(0.05)
+            computed.append(1)
+            return len(computed)
+
+    costly, values = Costly(), []
+
+    def ask() -> None:
+        together.wait()
+        values.append(costly.value)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert values == [1, 1, 1, 1]

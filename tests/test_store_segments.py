@@ -129,9 +129,10 @@ def test_merged_segments_keep_their_codes(make_index: Callable[..., Index]) -> N
     assert info.codebook == before
     assert len(info.segments) < FAN_IN
     with index._reader.view() as view:
-        ann = view.state.fields[NAME].ann
+        ann, ids = view.state.fields[NAME].ann, view.state.fields[NAME].ids
         assert ann is not None
-        found = ann.search(np.ones(32, np.float32), 1000, ann.nlist, excluded=np.empty(0, np.int64))
+        every = np.ones(len(ids), dtype=bool)
+        found = ann.search(np.ones(32, np.float32), 1000, ann.nlist, ids=ids, allowed=every)
     assert len(found) == 290
 
 
@@ -259,7 +260,7 @@ def test_a_newer_format_is_refused(index: Index, monkeypatch: pytest.MonkeyPatch
 def test_a_manifest_survives_json() -> None:
     file = files.FileInfo("1.vectors", 10, "aa")
     segment = SegmentInfo(file, file, 3, 7)
-    field = FieldInfo(NAME, 8, (segment,), file, "IVF4,PQ8", 3, 2)
+    field = FieldInfo(NAME, 8, (segment,), file, "IVF4,PQ8", 3)
     whole = Manifest("fake", fake_model().spaces, "IVF4,PQ8", 5, 6, 7, 8, (field,), {"a": "1"})
     assert Manifest.from_json(whole.to_json()) == whole
 

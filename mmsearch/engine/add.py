@@ -1,7 +1,7 @@
 """`Index.add`: the main flow of indexing."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from mmsearch.decode import quiet_pillow
@@ -13,6 +13,7 @@ from mmsearch.engine.report import Report
 from mmsearch.engine.signals import uninterrupted
 from mmsearch.engine.triage import Outcome, Triage, Verdict, is_gone
 from mmsearch.records import Item, item_key
+from mmsearch.sources import can_hold_items
 from mmsearch.store.maintain import settle
 from mmsearch.store.metadata import StoredFailure
 from mmsearch.store.reader import Reader
@@ -76,7 +77,7 @@ class Adder:
                     if self._is_due():
                         self._commit()
             self._commit()
-            self._note_vanished(roots, prune)
+            self._note_vanished(frozenset(roots), prune)
             settle(self._writer)
         except KeyboardInterrupt:
             self.report.interrupted = True
@@ -156,8 +157,10 @@ class Adder:
             self._batch = Batch()
         self._committed_s = time.monotonic()
 
-    def _note_vanished(self, roots: Sequence[str], prune: bool) -> None:
+    def _note_vanished(self, roots: Set[str], prune: bool) -> None:
         """Find the items below the roots whose source is gone; forget failures of such sources."""
+        if not any(map(can_hold_items, roots)):
+            return  # a look at every item of the index would find nothing
         for item in self._unseen():
             if self._has_vanished(item.source, item.row, roots):
                 if prune:
@@ -174,7 +177,7 @@ class Adder:
                     self._batch.forgotten.append(key)
         self._commit()
 
-    def _has_vanished(self, source: str, row: str | None, roots: Sequence[str]) -> bool:
+    def _has_vanished(self, source: str, row: str | None, roots: Set[str]) -> bool:
         """Whether something not met is gone: its file, or its row of a manifest that was read."""
         if not is_below(source, roots):
             return False

@@ -23,7 +23,7 @@ from mmsearch.engine.inputs import (
 from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_texts
 from mmsearch.engine.report import Report
 from mmsearch.engine.searching import Request, resolve_targets, run_search
-from mmsearch.errors import ModelError, UsageError
+from mmsearch.errors import DamagedIndexError, ModelError, UsageError
 from mmsearch.records import FloatArray, Hit, Item, Modality, item_key
 from mmsearch.store.maintain import compact
 from mmsearch.store.manifest import Manifest
@@ -31,6 +31,8 @@ from mmsearch.store.reader import Reader
 from mmsearch.store.repair import repair_index
 from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Batch, Writer
+
+_ATTEMPTS = 10
 
 
 class Index:
@@ -157,13 +159,14 @@ class Index:
     ) -> list[Hit]:
         if k < 1:
             raise UsageError(f"k is {k}; ask for at least one hit")
-        while True:
+        for _ in range(_ATTEMPTS):
             with self._reader.view() as view:
                 request = Request(vectors, words, resolve_targets(view, vectors, targets), k, where)
                 hits = run_search(view, self._reader.catalog, request)
                 if self._reader.catalog.stamp <= view.manifest.commit + 1:
                     return hits
             # Two commits have passed meanwhile: the catalog no longer holds what the first removed.
+        raise DamagedIndexError(f"{self.path}: its catalog is not its own; run `mmsearch repair`")
 
     def get(self, source: PathLike, row: str | None = None) -> Item | None:
         """Return the item of a file, or of a manifest's row; None if it is not in the index."""
@@ -180,7 +183,8 @@ class Index:
 
         The files themselves are left alone. Sources need not exist any more.
         """
-        roots = [name for source in listed(sources) for name in names(source)]
+        named = (name for source in listed(sources) for name in names(source))
+        roots = {name.rstrip(os.sep) or os.sep for name in named}
         with _writing(self.path) as writer:
             with self._reader.view() as view:
                 ids = [s.id for s in view.snapshot.items() if is_below(s.item.source, roots)]

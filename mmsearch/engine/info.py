@@ -78,7 +78,7 @@ def describe(view: View) -> IndexInfo:
         spaces=manifest.spaces,
         asked_recipe=manifest.recipe,
         items=manifest.items,
-        failures=sum(1 for _ in view.snapshot.failures()),
+        failures=view.snapshot.count(b"failures"),
         commit=manifest.commit,
         fields=tuple(_summary(view, name) for name in sorted(view.state.fields)),
         size_bytes=sum(_disk_bytes(path) for path in view.folder.iterdir()),
@@ -95,7 +95,7 @@ def _disk_bytes(path: Path) -> int:
 
 def _summary(view: View, name: FieldName) -> FieldSummary:
     info = view.state.fields[name].info
-    live = int(np.count_nonzero(view.state.alive(name)))
+    live = int(np.count_nonzero(view.alive(name)))
     files = [f for s in info.segments for f in (s.vectors, s.codes)] + [info.codebook]
     return FieldSummary(
         name=name,

@@ -1,7 +1,7 @@
 """From what callers pass to what the engine works with."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import chain
 from typing import TypeAlias
 
@@ -48,7 +48,13 @@ def listed(sources: PathLike | Iterable[PathLike]) -> list[PathLike]:
 
 
 def absolute(path: PathLike) -> str:
-    """Return a path as items name their source."""
+    """Return a path as items name their source.
+
+    Raises:
+        UsageError: It is empty: that would be the working directory.
+    """
+    if not os.fsdecode(path):
+        raise UsageError("an empty path; name a file or a folder")
     return os.path.abspath(os.path.expanduser(os.fsdecode(path)))
 
 
@@ -57,9 +63,14 @@ def names(source: PathLike) -> list[str]:
     return list(dict.fromkeys((os.fsdecode(source), absolute(source))))
 
 
-def is_below(source: str, roots: Iterable[str]) -> bool:
-    """Whether a source is one of the roots, or lies in one."""
-    return any(source == root or source.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
+def is_below(source: str, roots: Set[str]) -> bool:
+    """Whether a source is one of the roots, or lies in one; a shell may have named thousands."""
+    while source not in roots:
+        parent = os.path.dirname(source)
+        if parent in (source, ""):
+            return False
+        source = parent
+    return True
 
 
 def modalities(

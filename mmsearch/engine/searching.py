@@ -59,8 +59,8 @@ def _allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[n
 def _probes(view: View, request: Request, allowed: NDArray[np.bool_]) -> Iterator[Probe]:
     for name, field in view.state.fields.items():
         if name.modality in request.targets and name.space in request.vectors and field.rows:
-            mask = view.state.alive(name) if request.where is None else allowed[field.owners]
-            yield Probe(name, field, request.vectors[name.space], mask, view.state.background(name))
+            mask = view.alive(name) if request.where is None else allowed[field.owners]
+            yield Probe(name, field, request.vectors[name.space], mask, view.background(name))
 
 
 def _refuse_old(catalog: Catalog, view: View) -> None:
@@ -136,7 +136,7 @@ def resolve_targets(
         UsageError: Nothing was indexed in a modality that is asked for, or its vectors compare
             with none of the query's.
     """
-    filled = [name for name in view.state.fields if view.state.alive(name).any()]
+    filled = [name for name in view.state.fields if view.alive(name).any()]
     held = sorted({name.modality for name in filled})
     found = sorted({name.modality for name in filled if name.space in spaces})
     for target in found if targets is None else targets:

@@ -123,6 +123,7 @@ class Triage:
         with self._reader.view() as view:
             stored = view.snapshot.item(job.previous) if job.previous is not None else None
             if stored and stored.contents == job.contents and same_record(stored.item, job.item):
+                self.committed(job.item.key)
                 if not job.fingerprint:  # changed a moment ago: nothing to remember it by
                     return Verdict(Outcome.UNCHANGED)
                 touched = StoredItem(stored.item, stored.chunks, job.fingerprint, job.contents)

@@ -55,7 +55,7 @@ def find_candidates(
         return _best(field, rows, _scores(field, rows, query), min(depth, count), count)
     assert field.ann is not None
     nprobe = max(_LEAST_PROBED, field.ann.nlist // _PROBED_SHARE)
-    ids = field.ann.search(query, depth, nprobe, excluded=field.ids[~allowed])
+    ids = field.ann.search(query, depth, nprobe, ids=field.ids, allowed=allowed)
     rows = field.find(np.sort(ids))
     return _best(field, rows, _scores(field, rows, query), len(rows), count)
 

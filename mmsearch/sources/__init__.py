@@ -1,6 +1,6 @@
 """Where items come from: files, folders and manifests."""
 
-from mmsearch.sources.find import find_items
+from mmsearch.sources.find import can_hold_items, find_items
 from mmsearch.sources.suffixes import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -17,6 +17,7 @@ __all__ = [
     "TEXT_SUFFIXES",
     "Found",
     "Ignored",
+    "can_hold_items",
     "find_items",
     "modality_of",
 ]

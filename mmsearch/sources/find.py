@@ -69,6 +69,11 @@ def _existing(path: str | os.PathLike[str]) -> str:
     return name
 
 
+def can_hold_items(path: str) -> bool:
+    """Whether a path is a folder or a manifest, not a file that is one item."""
+    return os.path.isdir(path) or _is_manifest(path)
+
+
 def _is_manifest(path: str) -> bool:
     return suffix_of(path) in MANIFEST_SUFFIXES and not os.path.isdir(path)
 

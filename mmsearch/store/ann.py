@@ -120,7 +120,13 @@ class AnnIndex:
         self._index.ntotal = self._ivf.ntotal
 
     def search(
-        self, query: FloatArray, depth: int, nprobe: int, *, excluded: NDArray[np.int64]
+        self,
+        query: FloatArray,
+        depth: int,
+        nprobe: int,
+        *,
+        ids: NDArray[np.int64],
+        allowed: NDArray[np.bool_],
     ) -> NDArray[np.int64]:
         """Return up to ``depth`` chunk ids near a query, in no promised order.
 
@@ -128,12 +134,16 @@ class AnnIndex:
             query: (dim,) float32.
             depth: How many.
             nprobe: How many lists to look into.
-            excluded: Chunk ids that must not come back.
+            ids: (rows,) int64, all chunk ids that were added.
+            allowed: (rows,) bool: which of them may come back.
         """
         faiss = _faiss()
         parameters = faiss.SearchParametersIVF(nprobe=min(nprobe, self.nlist))
-        if len(excluded):
-            parameters.sel = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded))
+        count = np.count_nonzero(allowed)  # FAISS takes 0.4 µs for each id that it is given
+        if 2 * count < len(ids):
+            parameters.sel = faiss.IDSelectorBatch(ids[allowed])
+        elif count < len(ids):
+            parameters.sel = faiss.IDSelectorNot(faiss.IDSelectorBatch(ids[~allowed]))
         if isinstance(self._index, faiss.IndexPreTransform):
             parameters = faiss.SearchParametersPreTransform(index_params=parameters)
         _, ids = self._index.search(query[None, :], depth, params=parameters)

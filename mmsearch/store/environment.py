@@ -1,5 +1,6 @@
 """LMDB environments: one per path and process, reference-counted, growing on demand."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,9 +36,10 @@ class Environment:
         self._resizing = 0
         with _translated(path):
             self._env = lmdb.open(
-                str(path), map_size=map_bytes, max_dbs=len(DATABASES), max_readers=1024
+                os.fsencode(path), map_size=map_bytes, max_dbs=len(DATABASES), max_readers=1024
             )
             try:
+                self._opened = os.stat(path / DATA)
                 self._env.reader_check()  # slots of killed readers would keep pages from reuse
                 self.databases = {name: self._env.open_db(name) for name in DATABASES}
             except BaseException:
@@ -100,6 +102,13 @@ class Environment:
                 self._resizing -= 1
                 self._gate.notify_all()
 
+    def is_current(self) -> bool:
+        """Whether the open file is still the one in the folder."""
+        try:
+            return os.path.samestat(os.stat(self.path / DATA), self._opened)
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
         """Close when the last user has gone."""
         with _open_lock:
@@ -117,6 +126,10 @@ def acquire(path: Path, map_bytes: int = MAP_BYTES) -> Environment:
     """
     with _open_lock:
         environment = _open.get(_identity(path))
+        if environment and not environment.is_current():
+            raise MMSearchError(
+                f"{path}: deleted or replaced while this process has it open; close it first"
+            )
         if environment is None:
             refuse_damaged(path)
             environment = Environment(path, map_bytes)

@@ -1,7 +1,6 @@
 """All vectors of one field at one commit: opened segments, looked up by chunk id."""
 
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from mmsearch.store.ann import AnnIndex
 from mmsearch.store.files import CheckedFile, FileInfo
 from mmsearch.store.manifest import FieldInfo
 from mmsearch.store.metadata import CHUNK_BITS
+from mmsearch.store.once import computed_once
 from mmsearch.store.segment import Segment
 
 
@@ -44,7 +44,7 @@ class Field:
         """Vectors, those of deleted items included."""
         return len(self.ids)
 
-    @cached_property
+    @computed_once
     def owners(self) -> NDArray[np.int64]:
         """The item id of each row, (rows,) int64."""
         return self.ids >> CHUNK_BITS
@@ -71,7 +71,7 @@ class Field:
         for segment in self.segments:
             yield from segment.blocks()
 
-    @cached_property
+    @computed_once
     def matrix(self) -> FloatArray:
         """All vectors, (rows, dim) float32: for fields small enough to be searched exactly."""
         matrix = np.empty((self.rows, self.info.dim), np.float32)
@@ -81,7 +81,7 @@ class Field:
             start += len(vectors)
         return matrix
 
-    @cached_property
+    @computed_once
     def ann(self) -> AnnIndex | None:
         """The FAISS index over all rows, or None where the field is searched exactly."""
         if self._codebook is None:

@@ -79,7 +79,7 @@ def rewritten(
     ids = np.concatenate(
         [np.empty(0, np.int64), *(s.ids[r] for s, r in zip(segments, rows, strict=True))]
     )
-    info = replace(info, segments=(), codebook=None, recipe=EXACT, epoch=info.epoch + 1)
+    info = replace(info, segments=(), codebook=None, recipe=EXACT)
     if not len(ids):
         return info
     blocks = (v for s, r in zip(segments, rows, strict=True) for _, v in s.blocks(r))
@@ -106,7 +106,6 @@ def with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:
         codebook=codebook,
         recipe=recipe,
         trained_rows=info.rows,
-        epoch=info.epoch + 1,
     )
 
 

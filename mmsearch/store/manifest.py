@@ -41,7 +41,6 @@ class FieldInfo:
         codebook: The trained, empty FAISS index; ``None`` while the field is searched exactly.
         recipe: FAISS factory string of the codebook, ``"exact"`` without one.
         trained_rows: How many rows the field had when its codebook was trained.
-        epoch: Rises when rows or codes change otherwise than by appending.
     """
 
     name: FieldName
@@ -50,7 +49,6 @@ class FieldInfo:
     codebook: FileInfo | None = None
     recipe: str = EXACT
     trained_rows: int = 0
-    epoch: int = 0
 
     @property
     def rows(self) -> int:
@@ -135,5 +133,4 @@ def _field(raw: dict[str, Any]) -> FieldInfo:
         codebook=_file(raw["codebook"]),
         recipe=raw["recipe"],
         trained_rows=raw["trained_rows"],
-        epoch=raw["epoch"],
     )

@@ -19,6 +19,7 @@ from mmsearch.store.guard import DATA
 from mmsearch.store.layout import CATALOG
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import Snapshot
+from mmsearch.store.once import computed_once
 from mmsearch.store.spare import SPARE
 
 BACKGROUND_ROWS = 1000
@@ -29,10 +30,11 @@ class State:
     """The opened files of one commit; immutable, shared by the views of all threads."""
 
     def __init__(
-        self, folder: Path, manifest: Manifest, dead: NDArray[np.int64], previous: "State | None"
+        self, folder: Path, manifest: Manifest, transaction_id: int, previous: "State | None"
     ) -> None:
         self.manifest = manifest
-        self.dead = dead
+        self.transaction_id = transaction_id
+        self._dead: NDArray[np.int64] | None = None
         before = previous.fields if previous else {}
         self.fields: dict[FieldName, Field] = {
             info.name: Field(folder, info, before.get(info.name))
@@ -43,16 +45,22 @@ class State:
         self._alive: dict[FieldName, NDArray[np.bool_]] = {}
         self._backgrounds: dict[FieldName, FloatArray] = {}
 
-    def alive(self, name: FieldName) -> NDArray[np.bool_]:
+    def dead(self, snapshot: Snapshot) -> NDArray[np.int64]:
+        """Return the deleted items; read when first asked for, because adding never asks."""
+        if self._dead is None:
+            self._dead = snapshot.tombstones()
+        return self._dead
+
+    def alive(self, name: FieldName, snapshot: Snapshot) -> NDArray[np.bool_]:
         """Return which rows of a field belong to live items, (rows,) bool."""
         if name not in self._alive:
-            self._alive[name] = ~np.isin(self.fields[name].owners, self.dead)
+            self._alive[name] = ~np.isin(self.fields[name].owners, self.dead(snapshot))
         return self._alive[name]
 
-    def background(self, name: FieldName) -> FloatArray:
+    def background(self, name: FieldName, snapshot: Snapshot) -> FloatArray:
         """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors, (n, dim) float32."""
         if name not in self._backgrounds:
-            rows = np.flatnonzero(self.alive(name))
+            rows = np.flatnonzero(self.alive(name, snapshot))
             count = min(len(rows), BACKGROUND_ROWS)
             chosen = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
             self._backgrounds[name] = self.fields[name].gather(chosen)
@@ -76,8 +84,16 @@ class View:
     def live_items(self) -> NDArray[np.bool_]:
         """Return for each item id below ``next_item_id`` whether it is alive."""
         alive = np.ones(self.manifest.next_item_id, dtype=bool)
-        alive[self.state.dead] = False
+        alive[self.state.dead(self.snapshot)] = False
         return alive
+
+    def alive(self, name: FieldName) -> NDArray[np.bool_]:
+        """Return which rows of a field belong to live items, (rows,) bool."""
+        return self.state.alive(name, self.snapshot)
+
+    def background(self, name: FieldName) -> FloatArray:
+        """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors, (n, dim) float32."""
+        return self.state.background(name, self.snapshot)
 
 
 class Reader:
@@ -102,7 +118,7 @@ class Reader:
         self._state: State | None = None
         self._closed = False
 
-    @cached_property
+    @computed_once
     def catalog(self) -> Catalog:
         """The lexical and column index, opened for reading."""
         return Catalog(self.folder / CATALOG)
@@ -121,11 +137,15 @@ class Reader:
         for _ in range(_ATTEMPTS):
             with self.environment.read() as transaction:
                 snapshot = Snapshot(self.environment, transaction)
+                known = self._state
+                if known and known.transaction_id == transaction.id():
+                    yield View(snapshot, known, self.folder)
+                    return
                 manifest = snapshot.manifest()
                 if manifest is None:
                     raise IndexNotFoundError(f"{self.folder}: an empty index; make it anew")
                 try:
-                    state = self._state_of(manifest, snapshot)
+                    state = self._state_of(manifest, transaction.id())
                 except FileNotFoundError as error:
                     if missing and missing[0] == manifest.commit:
                         break  # the same commit names it still: nobody replaced it
@@ -136,11 +156,10 @@ class Reader:
         assert missing is not None
         raise DamagedIndexError(f"{missing[1].filename}: missing; run `mmsearch repair`")
 
-    def _state_of(self, manifest: Manifest, snapshot: Snapshot) -> State:
+    def _state_of(self, manifest: Manifest, transaction_id: int) -> State:
         with self._lock:
-            if self._state is None or self._state.manifest.commit != manifest.commit:
-                dead = snapshot.tombstones()
-                self._state = State(self.folder, manifest, dead, self._state)
+            if self._state is None or self._state.transaction_id != transaction_id:
+                self._state = State(self.folder, manifest, transaction_id, self._state)
             return self._state
 
     def close(self) -> None:

