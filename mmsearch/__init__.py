@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmsearch.encode import Encoder, Model, load_model
     from mmsearch.engine.add import Progress
+    from mmsearch.engine.evaluate import Evaluation, evaluate
     from mmsearch.engine.index import Index
     from mmsearch.engine.info import FieldSummary, IndexInfo
     from mmsearch.engine.opening import create, repair, verify
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "encode": ("Encoder", "Model", "load_model"),
     "engine.add": ("Progress",),
+    "engine.evaluate": ("Evaluation", "evaluate"),
     "engine.index": ("Index",),
     "engine.info": ("FieldSummary", "IndexInfo"),
     "engine.opening": ("create", "repair", "verify"),
@@ -52,6 +54,7 @@ __all__ = [
     "DamagedIndexError",
     "DecodeError",
     "Encoder",
+    "Evaluation",
     "Failure",
     "FieldSummary",
     "Hit",
@@ -72,6 +75,7 @@ __all__ = [
     "Space",
     "UsageError",
     "create",
+    "evaluate",
     "load_model",
     "open",
     "repair",

@@ -20,6 +20,7 @@ from mmsearch import Index, Item, Modality, Part
 from mmsearch.engine import add, pipeline
 from mmsearch.errors import MMSearchError, UsageError
 from mmsearch.records import FloatArray
+from mmsearch.store import maintain
 from mmsearch.store.metadata import Snapshot
 from mmsearch.store.writer import Batch, Writer
 
@@ -498,3 +499,23 @@ def test_the_folder_of_an_index_need_not_have_a_name_in_utf8(
     index.add([words_item("a", "apple")])
     assert [hit.item.source for hit in index.search("apple")] == ["a"]
     assert index.verify() == []
+
+
+def test_a_large_field_gets_its_codebook_while_items_are_still_coming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(add, "COMMIT_ITEMS", 100)
+    monkeypatch.setattr(maintain, "EXACT_ROWS", 300)
+    recipes: list[str] = []
+    with mmsearch.create(tmp_path / "index", model=fake_model()) as index:
+
+        def items() -> Iterator[Item]:
+            for number in range(1500):
+                if number % 100 == 0:
+                    recipes.extend(field.recipe for field in index.info().fields)
+                part = Part("text", Modality.TEXT, text=f"word{number}")
+                yield Item(f"item/{number}", (part,))
+
+        index.add(items())
+    assert recipes[0] == "exact"
+    assert recipes[-1].startswith("IVF")

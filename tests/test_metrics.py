@@ -46,6 +46,20 @@ def test_eval_ranks_both_ways_and_counts_what_is_wrong(tmp_path: Path) -> None:
     assert forth.hit_at_5 == back.hit_at_10 == 1
 
 
+def test_eval_leaves_broken_rows_out_and_counts_them(tmp_path: Path) -> None:
+    picture(tmp_path / "red.png", "red")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    rows = [
+        {"image": "red.png", "text": "red"},
+        {"image": "broken.png", "text": "red"},
+        {"image": "missing.png", "text": "red"},
+    ]
+    manifest = text(tmp_path / "pairs.jsonl", "\n".join(map(json.dumps, rows)))
+    forth, back = evaluate(manifest, model=fake_model())
+    assert (forth.queries, forth.gallery, forth.failed) == (1, 1, 2)
+    assert (back.queries, back.gallery, back.failed) == (1, 1, 2)
+
+
 def test_eval_refuses_rows_without_pairs(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     manifest = text(tmp_path / "pairs.jsonl", '{"image": "a.png"}\n{"text": "red"}')

@@ -189,6 +189,8 @@ def evaluation_lines(evaluations: "Iterable[Evaluation]", *, as_json: bool) -> I
             f"{row.direction:16} {row.queries:>8,} {row.gallery:>8,} "
             f"{row.hit_at_1:>7.3f} {row.hit_at_5:>7.3f} {row.hit_at_10:>7.3f}"
         )
+    if rows[0].failed:
+        yield f"{rows[0].failed:,} rows failed and were left out; `mmsearch index` says why"
 
 
 def _plain(value: Any) -> Any:

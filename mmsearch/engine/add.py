@@ -76,6 +76,7 @@ class Adder:
                     self._take(message)
                     if self._is_due():
                         self._commit()
+                        settle(self._writer, large_only=True)
             self._commit()
             self._note_vanished(frozenset(roots), prune)
             settle(self._writer)

@@ -27,6 +27,7 @@ class Evaluation:
         direction: ``text->image`` and the like.
         queries: How many queries.
         gallery: How many candidates each was ranked against.
+        failed: How many rows were left out, because a part of them cannot be decoded.
         hit_at_1: Share of queries whose first candidate is relevant; so on for 5 and 10.
         hit_at_5: See ``hit_at_1``.
         hit_at_10: See ``hit_at_1``.
@@ -35,6 +36,7 @@ class Evaluation:
     direction: str
     queries: int
     gallery: int
+    failed: int
     hit_at_1: float
     hit_at_5: float
     hit_at_10: float
@@ -56,12 +58,15 @@ def evaluate(
         UsageError: The manifest holds no pairs.
     """
     loaded = load_model(model) if isinstance(model, str) else model
-    fields = _embed_rows(pairs, text_columns, loaded)
+    found = list(find_items([pairs], text_columns=text_columns))
+    items = [item for item in found if isinstance(item, Item)]
+    jobs = _embed_rows(items, loaded)
+    fields = _fields(jobs)
     evaluations = [
         evaluation
         for name in sorted(fields)
         if name.modality is not Modality.TEXT
-        for evaluation in _both_ways(fields, name)
+        for evaluation in _both_ways(fields, name, failed=len(found) - len(jobs))
     ]
     if not evaluations:
         raise UsageError(f"{pairs}: no row pairs a text with a picture or a sound; see --text")
@@ -71,47 +76,45 @@ def evaluate(
 Embedded: TypeAlias = tuple[NDArray[np.int64], FloatArray]
 
 
-def _embed_rows(
-    pairs: str | os.PathLike[str], text_columns: Sequence[str], model: Model
-) -> dict[FieldName, Embedded]:
-    """Return for each field the row numbers and the (n, dim) vectors of all its chunks."""
-    owners: dict[FieldName, list[int]] = {}
-    vectors: dict[FieldName, list[FloatArray]] = {}
-
-    def keep(job: Job, number: int) -> None:
-        for name, rows in job.vectors.items():
-            owners.setdefault(name, []).extend([number] * len(rows))
-            vectors.setdefault(name, []).extend(rows)
-
-    jobs = [Job(item, "", None) for item in _items(pairs, text_columns)]
+def _embed_rows(items: Sequence[Item], model: Model) -> list[Job]:
+    """Embed items; those of which a part fails are left out."""
+    jobs = [Job(item, "", None) for item in items]
     batcher = Batcher(model, lambda job: None)
     for job in jobs:
         for prepared in prepare(job, model):
             batcher.add(prepared)
     batcher.flush()
+    return [job for job in jobs if not job.failures]
+
+
+def _fields(jobs: Sequence[Job]) -> dict[FieldName, Embedded]:
+    """Return for each field the row numbers and the (n, dim) vectors of all its chunks."""
+    owners: dict[FieldName, list[int]] = {}
+    vectors: dict[FieldName, list[FloatArray]] = {}
     for number, job in enumerate(jobs):
-        keep(job, number)
+        for name, rows in job.vectors.items():
+            owners.setdefault(name, []).extend([number] * len(rows))
+            vectors.setdefault(name, []).extend(rows)
     return {
         name: (np.array(owners[name]), np.stack(vectors[name]).astype(np.float32))
         for name in vectors
     }
 
 
-def _items(pairs: str | os.PathLike[str], text_columns: Sequence[str]) -> Iterator[Item]:
-    return (f for f in find_items([pairs], text_columns=text_columns) if isinstance(f, Item))
-
-
-def _both_ways(fields: dict[FieldName, Embedded], media: FieldName) -> Iterator[Evaluation]:
+def _both_ways(
+    fields: dict[FieldName, Embedded], media: FieldName, failed: int
+) -> Iterator[Evaluation]:
     text = FieldName(media.space, Modality.TEXT)
     if text not in fields:
         return
     if not np.isin(fields[text][0], fields[media][0]).any():
         return
     for query, gallery in ((text, media), (media, text)):
-        yield _one_way(f"{query.modality}->{gallery.modality}", fields[query], fields[gallery])
+        direction = f"{query.modality}->{gallery.modality}"
+        yield _one_way(direction, fields[query], fields[gallery], failed)
 
 
-def _one_way(direction: str, queries: Embedded, gallery: Embedded) -> Evaluation:
+def _one_way(direction: str, queries: Embedded, gallery: Embedded, failed: int) -> Evaluation:
     owners, vectors = gallery
     answered = np.isin(queries[0], owners)
     numbers, asked = queries[0][answered], queries[1][answered]
@@ -125,4 +128,4 @@ def _one_way(direction: str, queries: Embedded, gallery: Embedded) -> Evaluation
         ]
     )
     hits = (hit_at_k(ranks, k) for k in (1, 5, 10))
-    return Evaluation(direction, len(ranks), len(vectors), *hits)
+    return Evaluation(direction, len(ranks), len(vectors), failed, *hits)

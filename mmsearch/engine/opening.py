@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmsearch.encode import Model, load_model
 from mmsearch.engine.index import Index
+from mmsearch.engine.info import IndexInfo
 from mmsearch.engine.inputs import PathLike
 from mmsearch.engine.versions import library_versions
 from mmsearch.errors import IndexNotFoundError, ModelError, UsageError
@@ -74,14 +75,19 @@ def open_or_create(path: PathLike, *, model: str | None = None, recipe: str | No
     if not _is_index(folder):
         return create(folder, model=model or DEFAULT_MODEL, recipe=recipe)
     index = open_index(folder)
-    info = index.info()
-    if model and model != info.model and load_model(model).name != info.model:
+    try:
+        _refuse_other(index.info(), model, recipe)
+    except BaseException:
         index.close()
-        raise ModelError(f"{folder}: made with model {info.model!r}, not {model!r}; use --index")
-    if recipe and recipe != info.asked_recipe:
-        index.close()
-        raise UsageError(f"{folder}: made with recipe {info.asked_recipe}; use --index")
+        raise
     return index
+
+
+def _refuse_other(info: IndexInfo, model: str | None, recipe: str | None) -> None:
+    if model and model != info.model and load_model(model).name != info.model:
+        raise ModelError(f"{info.path}: made with model {info.model!r}, not {model!r}; use --index")
+    if recipe and recipe != info.asked_recipe:
+        raise UsageError(f"{info.path}: made with recipe {info.asked_recipe}; use --index")
 
 
 def verify(path: PathLike) -> list[Damage]:

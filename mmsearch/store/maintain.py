@@ -22,13 +22,22 @@ OUTGROWN = 8
 _SEED = 0
 
 
-def settle(writer: Writer) -> None:
-    """Train codebooks for the fields that have become large, or have outgrown theirs."""
+def settle(writer: Writer, *, large_only: bool = False) -> None:
+    """Train codebooks for the fields that have become large, or have outgrown theirs.
+
+    Args:
+        writer: The writer.
+        large_only: Leave the fields alone that can be searched exactly: while items are still
+            coming in, a codebook trained on the first of them would not know the others.
+    """
     manifest = writer.manifest
+    least = EXACT_ROWS if large_only else 0
     fields = [
         with_codebook(writer, info, recipe)
         for info in manifest.fields
-        if (recipe := wanted_recipe(manifest.recipe, info)) != EXACT and _is_due(info)
+        if info.rows >= least
+        and (recipe := wanted_recipe(manifest.recipe, info)) != EXACT
+        and _is_due(info)
     ]
     if fields:
         writer.replace_fields(fields, cleared=np.empty(0, np.int64))
