@@ -1,7 +1,5 @@
 """Versions of the libraries whose results an index holds."""
 
-from importlib.metadata import PackageNotFoundError, version
-
 _LIBRARIES = (
     "mmsearch",
     "faiss-gpu",
@@ -16,6 +14,8 @@ _LIBRARIES = (
 
 def library_versions() -> dict[str, str]:
     """Return name and version of each library that is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # a query need not wait for it
+
     versions = {}
     for name in _LIBRARIES:
         try:
