@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.records import ColumnValue
-from mmsearch.store.catalog import CHUNK_BITS, Catalog, CatalogItem
+from mmsearch.store.catalog import Catalog, CatalogItem
 from mmsearch.store.catalog_check import check_catalog
 from mmsearch.store.catalog_writer import CatalogWriter
+from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.seal import Descriptor
 
 COMMON = {"a": 0.9, "in": 0.45, "the": 0.45, "on": 0.4, "and": 0.25, "dog": 0.2, "grass": 0.05}

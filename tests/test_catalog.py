@@ -13,10 +13,11 @@ import pytest
 
 from mmsearch.errors import DamagedIndexError, IndexFormatError, MMSearchError
 from mmsearch.records import ColumnValue
-from mmsearch.store.catalog import CHUNK_BITS, Catalog, CatalogItem
+from mmsearch.store.catalog import Catalog, CatalogItem
 from mmsearch.store.catalog_check import check_catalog
 from mmsearch.store.catalog_writer import CatalogWriter, discard
 from mmsearch.store.columns import Kind
+from mmsearch.store.metadata import CHUNK_BITS
 
 
 def item(item_id: int, **columns: ColumnValue) -> CatalogItem:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from mmsearch.errors import DamagedIndexError, MMSearchError
-from mmsearch.store.catalog import CHUNK_BITS, Catalog, CatalogItem
+from mmsearch.store.catalog import Catalog, CatalogItem
 from mmsearch.store.catalog_check import check_catalog
 from mmsearch.store.catalog_writer import CatalogWriter
+from mmsearch.store.metadata import CHUNK_BITS
 
 QUERIES = ("zor", "bek mip", "gan tuf lod", "狗", "item7")
 EXPRESSIONS = ("lang = 'en'", "n > 20", "'a' IN tags", "NOT 'a' IN tags", "lang IS NULL", "n < 5")

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.store import lexical
-from mmsearch.store.catalog import CHUNK_BITS, Catalog, CatalogItem
+from mmsearch.store.catalog import Catalog, CatalogItem
 from mmsearch.store.catalog_writer import CatalogWriter
+from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.tokens import MAX_WORD_CHARS, words
 
 

@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
 from mmsearch.engine.add import Adder, Progress
 from mmsearch.engine.info import IndexInfo, describe
@@ -35,7 +34,7 @@ from mmsearch.store.writer import Batch, Writer
 _ATTEMPTS = 10
 
 
-class Index:
+class Index(Closing):
     """A folder of vectors and metadata that can be added to and searched; a context manager.
 
     Searching is thread-safe and sees every commit as soon as it is made, also by other processes.
@@ -219,17 +218,6 @@ class Index:
     def close(self) -> None:
         """Release the files."""
         self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @contextmanager

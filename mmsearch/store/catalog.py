@@ -9,12 +9,11 @@ that makes it dead. So a reader finds at least what is live in its snapshot and 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.closing import Closing
 from mmsearch.errors import IndexFormatError
 from mmsearch.records import ColumnValue
 from mmsearch.store import columns, lexical
@@ -22,8 +21,6 @@ from mmsearch.store.columns import Column, read_columns
 from mmsearch.store.database import Pool, damaged, one_integer
 
 FORMAT = 1
-CHUNK_BITS = 20
-"""A chunk's id is its item's id, shifted, and its ordinal in the item."""
 
 STATE = "CREATE TABLE state (stamp INTEGER NOT NULL, passages INTEGER NOT NULL)"
 TABLES = (*columns.SCHEMA, *lexical.SCHEMA)
@@ -44,7 +41,7 @@ class CatalogItem:
     texts: Sequence[tuple[int, str]]
 
 
-class Catalog:
+class Catalog(Closing):
     """A catalog open for reading, by any number of threads; a context manager.
 
     Raises:
@@ -107,17 +104,6 @@ class Catalog:
     def close(self) -> None:
         """Close the file."""
         self._pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def check_format(version: int, path: Path) -> None:

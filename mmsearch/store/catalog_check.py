@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mmsearch.errors import DamagedIndexError
-from mmsearch.store.catalog import CHUNK_BITS, FORMAT, CatalogItem
+from mmsearch.store.catalog import FORMAT, CatalogItem
 from mmsearch.store.columns import (
     MAX_COLUMNS,
     NOTHING,
@@ -19,6 +19,7 @@ from mmsearch.store.columns import (
     stored_text,
 )
 from mmsearch.store.database import connect_reading, translated
+from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.seal import Descriptor, breach
 from mmsearch.store.tokens import words
 

@@ -3,12 +3,12 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
-from mmsearch.store.catalog import CHUNK_BITS, FORMAT, STATE, TABLES, CatalogItem, check_format
+from mmsearch.closing import Closing
+from mmsearch.store.batches import batches
+from mmsearch.store.catalog import FORMAT, STATE, TABLES, CatalogItem, check_format
 from mmsearch.store.columns import (
     MAX_COLUMNS,
     NOTHING,
@@ -23,6 +23,7 @@ from mmsearch.store.columns import (
 from mmsearch.store.database import connect_writing, damaged, one_integer, transaction, translated
 from mmsearch.store.files import sync_folder
 from mmsearch.store.lexical import term_frequencies
+from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.seal import Descriptor, breach, read_seal, remove_seal, write_seal
 from mmsearch.store.tokens import words
 
@@ -31,7 +32,7 @@ _BATCH = 1_000
 _CHECKPOINT_WAIT_MS = 2_000  # searches that hold on to the log end well before
 
 
-class CatalogWriter:
+class CatalogWriter(Closing):
     """The one writer of a catalog (the index's writer lock sees to that); a context manager.
 
     Opens the file, or makes it. Not for several threads at once.
@@ -114,9 +115,9 @@ class CatalogWriter:
             stamp: The LMDB commit that the catalog reflects from now on.
         """
         with self._changing(stamp):
-            for ids in _batches(dead):
+            for ids in batches(dead, _BATCH):
                 self._remove(ids)
-            for items in _batches(added):
+            for items in batches(added, _BATCH):
                 self._add(items)
 
     def prune(self, next_item_id: int, stamp: int) -> None:
@@ -128,7 +129,7 @@ class CatalogWriter:
         """
         with self._changing(stamp):
             rows = self._connection.execute("SELECT id FROM item WHERE id >= ?", (next_item_id,))
-            for ids in _batches(row[0] for row in rows.fetchall()):
+            for ids in batches((row[0] for row in rows.fetchall()), _BATCH):
                 self._remove(ids)
 
     @contextmanager
@@ -208,7 +209,7 @@ class CatalogWriter:
                 self._connection.execute(statement)
             self._connection.execute("UPDATE state SET passages = 0")
             self._columns = {}
-            for batch in _batches(items):
+            for batch in batches(items, _BATCH):
                 self._add(batch)
 
     def close(self) -> None:
@@ -230,17 +231,6 @@ class CatalogWriter:
         finally:
             self._connection.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def _kinds(rows: Iterable[dict[str, Stored]]) -> dict[str, Kind]:
     seen = {(name, type(value)): value for row in rows for name, value in row.items()}
@@ -248,12 +238,6 @@ def _kinds(rows: Iterable[dict[str, Stored]]) -> dict[str, Kind]:
     for (name, _), value in seen.items():
         kinds[name] = kinds.get(name, NOTHING) | kind_of(value)
     return kinds
-
-
-def _batches(values: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(values)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch
 
 
 def discard(path: Path) -> None:

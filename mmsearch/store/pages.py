@@ -9,8 +9,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from mmsearch.closing import Closing
 
 _HEADER = struct.Struct("=QHHHH")  # number, pad, flags, lower, upper
 _NODE = struct.Struct("=HHHH")  # size (low, high), flags, key size
@@ -44,7 +44,7 @@ class Node:
     is_tree: bool
 
 
-class PageFile:
+class PageFile(Closing):
     """An LMDB file open for reading its pages; a context manager."""
 
     def __init__(self, path: Path) -> None:
@@ -148,13 +148,6 @@ class PageFile:
             return None
         return Meta(free[0], free[-1], main[-1], last_page, transaction)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         os.close(self._file)
