@@ -1,6 +1,8 @@
 """Several processes on one index: one writer, readers that always see one commit."""
 
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -181,3 +183,23 @@ def test_a_second_writer_is_refused_in_one_line(folder: Path) -> None:
         release.set()
         holder.join()
         assert index.add(sources).added == 1
+
+
+def test_a_reader_goes_on_with_a_catalog_that_another_process_repaired(tmp_path: Path) -> None:
+    source = tmp_path / "notes"
+    source.mkdir()
+    (source / "old.txt").write_text("an old word")
+    path = tmp_path / "index"
+    with mmsearch.create(path, model=fake_model()) as index:
+        index.add(source)
+        assert index.search("old", k=1)[0].signals["lexical"] > 0
+        catalog = path / "catalog.sqlite"
+        spoiled = catalog.read_bytes()[:1000]
+        (path / "spoiled").write_bytes(spoiled)
+        (path / "spoiled").replace(catalog)
+        repair = [sys.executable, "-m", "mmsearch", "repair", "--index", str(path)]
+        subprocess.run(repair, check=True, capture_output=True)
+        (source / "new.txt").write_text("a new word")
+        index.add(source)
+        assert index.search("new", k=1)[0].item.path.name == "new.txt"
+        assert index.search("old", k=1)[0].signals["lexical"] > 0

@@ -19,7 +19,6 @@ from mmsearch.store.guard import DATA
 from mmsearch.store.layout import CATALOG
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import Snapshot
-from mmsearch.store.once import computed_once
 from mmsearch.store.spare import SPARE
 
 BACKGROUND_ROWS = 1000
@@ -116,12 +115,18 @@ class Reader:
         self.environment: Environment = acquire(folder)
         self._lock = threading.Lock()
         self._state: State | None = None
+        self._catalogs: dict[int | None, Catalog] = {}  # a replaced one may still be in use
         self._closed = False
 
-    @computed_once
+    @property
     def catalog(self) -> Catalog:
-        """The lexical and column index, opened for reading."""
-        return Catalog(self.folder / CATALOG)
+        """The lexical and column index, opened again when a repair has made it anew."""
+        path = self.folder / CATALOG
+        inode = path.stat().st_ino if path.exists() else None
+        with self._lock:
+            if inode not in self._catalogs:
+                self._catalogs[inode] = Catalog(path)
+            return self._catalogs[inode]
 
     @contextmanager
     def view(self) -> Iterator[View]:
@@ -167,6 +172,6 @@ class Reader:
         if self._closed:
             return
         self._closed = True
-        if "catalog" in self.__dict__:
-            self.catalog.close()
+        for catalog in self._catalogs.values():
+            catalog.close()
         self.environment.release()
