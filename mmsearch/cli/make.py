@@ -43,11 +43,13 @@ def index(
 
     What is unchanged since the last run is skipped. Ctrl-C keeps what is finished.
     """
+    from mmsearch.decode import quiet_native_libraries
     from mmsearch.engine.opening import open_or_create
     from mmsearch.sources import find_items
 
     find_items(paths, text_columns=text or ())  # refuse wrong paths before an index is made
     with (
+        quiet_native_libraries(),
         open_or_create(locate_index(index), model=model, recipe=recipe) as opened,
         progress_bar(paths, text or ()) as progress,
     ):
