@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmsearch.encode import Encoder, Model, load_model
-    from mmsearch.engine.add import Progress
+    from mmsearch.engine.chunks import EmbeddedChunk
+    from mmsearch.engine.embeddings import Embeddings
     from mmsearch.engine.evaluate import Evaluation, evaluate
     from mmsearch.engine.index import Index
     from mmsearch.engine.info import FieldSummary, IndexInfo
+    from mmsearch.engine.ingest import Progress
     from mmsearch.engine.opening import create, repair, verify
     from mmsearch.engine.opening import open_index as open
     from mmsearch.engine.report import Report
@@ -22,15 +24,19 @@ if TYPE_CHECKING:
         ModelError,
         UsageError,
     )
+    from mmsearch.present.curves import plot_training
+    from mmsearch.present.plot.draw import plot
     from mmsearch.records import Chunk, Failure, Hit, Item, Modality, Part, Sound, Space
     from mmsearch.store.verify import Damage
 
 _HOMES = {
     "encode": ("Encoder", "Model", "load_model"),
-    "engine.add": ("Progress",),
+    "engine.chunks": ("EmbeddedChunk",),
+    "engine.embeddings": ("Embeddings",),
     "engine.evaluate": ("Evaluation", "evaluate"),
     "engine.index": ("Index",),
     "engine.info": ("FieldSummary", "IndexInfo"),
+    "engine.ingest": ("Progress",),
     "engine.opening": ("create", "repair", "verify"),
     "engine.report": ("Report",),
     "errors": (
@@ -43,6 +49,8 @@ _HOMES = {
         "ModelError",
         "UsageError",
     ),
+    "present.curves": ("plot_training",),
+    "present.plot.draw": ("plot",),
     "records": ("Chunk", "Failure", "Hit", "Item", "Modality", "Part", "Sound", "Space"),
     "store.verify": ("Damage",),
 }
@@ -53,6 +61,8 @@ __all__ = [
     "Damage",
     "DamagedIndexError",
     "DecodeError",
+    "EmbeddedChunk",
+    "Embeddings",
     "Encoder",
     "Evaluation",
     "Failure",
@@ -78,6 +88,8 @@ __all__ = [
     "evaluate",
     "load_model",
     "open",
+    "plot",
+    "plot_training",
     "repair",
     "verify",
 ]

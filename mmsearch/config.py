@@ -1,6 +1,7 @@
 """Limits and defaults, each with its reason; and where an index lives."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,17 @@ class InputLimits:
     window_s: float = 10.0
     hop_s: float = 5.0
     image_side: int | None = None
+
+    @classmethod
+    def shared(cls, every: Sequence["InputLimits"]) -> "InputLimits":
+        """The limits that suit several encoders of one modality."""
+        sides = [limits.image_side for limits in every]
+        return cls(
+            text_chars=min(limits.text_chars for limits in every),
+            window_s=min(limits.window_s for limits in every),
+            hop_s=min(limits.hop_s for limits in every),
+            image_side=None if None in sides else max(side for side in sides if side),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -160,6 +160,14 @@ class Space:
     normalized: bool
     checkpoint: str = field(compare=False)
     sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.checkpoint}, {self.sha256[:12]})"
+
+
+def named(spaces: Iterable[Space]) -> str:
+    """Return the spaces of a model as messages name them."""
+    return ", ".join(map(str, spaces))
 
 
 @dataclass(frozen=True, slots=True, order=True)

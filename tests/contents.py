@@ -69,9 +69,9 @@ def _vectors(view: View, stored: StoredItem) -> dict[FieldName, list[list[float]
     return {n: view.state.fields[n].gather(r).tolist() for n, r in rows.items() if len(r)}
 
 
-def answers_of(folder: Path) -> Answers:
+def answers_of(folder: Path, model: mmsearch.Model | None = None) -> Answers:
     """What searches find: by query and source, because equal scores are ordered by id."""
-    with mmsearch.open(folder, model=fake_model()) as index:
+    with mmsearch.open(folder, model=model or fake_model()) as index:
         found = {query: index.search(query, k=1000) for query in QUERIES}
         found["where"] = index.search("word5", k=1000, where="path LIKE '%1.%'")
         for hits in found.values():

@@ -14,9 +14,9 @@ DIM = 32
 SPACE = Space("fake", DIM, True, "tests", "0" * 64)
 
 
-def word_vector(word: str) -> FloatArray:
+def word_vector(word: str, dim: int = DIM) -> FloatArray:
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
-    vector = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
+    vector = np.random.default_rng(seed).standard_normal(dim).astype(np.float32)
     return vector / np.linalg.norm(vector)
 
 
@@ -44,7 +44,8 @@ class FakeEncoder:
         return [{red: "red", green: "green", blue: "blue"}[max(red, green, blue)]]
 
     def encode(self, prepared: Sequence[list[str]]) -> FloatArray:
-        rows = np.stack([np.sum([word_vector(w) for w in words], axis=0) for words in prepared])
+        dim = self.space.dim
+        rows = np.stack([np.sum([word_vector(w, dim) for w in ws], axis=0) for ws in prepared])
         unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit.astype(np.float32)
 
@@ -52,4 +53,17 @@ class FakeEncoder:
 def fake_model() -> Model:
     return Model(
         "fake", tuple(FakeEncoder(m) for m in (Modality.TEXT, Modality.IMAGE, Modality.AUDIO))
+    )
+
+
+class NewerEncoder(FakeEncoder):
+    """Another version of the same model: other dimensions, shorter passages and windows."""
+
+    space = Space("fake", 48, True, "tests", "1" * 64)
+    limits = InputLimits(text_chars=50, window_s=4.0, hop_s=2.0)
+
+
+def newer_model() -> Model:
+    return Model(
+        "fake", tuple(NewerEncoder(m) for m in (Modality.TEXT, Modality.IMAGE, Modality.AUDIO))
     )

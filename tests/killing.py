@@ -4,23 +4,27 @@ everything, has no threads and no index open.
 
 import multiprocessing
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-from fakes import fake_model
+from fakes import fake_model, newer_model
 from numpy.typing import NDArray
 
 import mmsearch
-from mmsearch.engine import add as adding
+from mmsearch.engine import ingest
+from mmsearch.engine.reencode import Reencoder
 from mmsearch.store.writer import Batch, Writer
 
 COMMIT_ITEMS = 3
@@ -96,7 +100,7 @@ def run_and_kill(work: Callable[..., None], *args: Any, after_s: float | None) -
 
 def add_files(log: Path, folder: Path, sources: Path) -> None:
     """Index in a child."""
-    adding.COMMIT_ITEMS = COMMIT_ITEMS
+    ingest.COMMIT_ITEMS = COMMIT_ITEMS
     faiss.omp_set_num_threads(1)
     state = _log(log)
     _observe_commits(state)
@@ -121,6 +125,45 @@ def repair_index(log: Path, folder: Path) -> None:
     faiss.omp_set_num_threads(1)
     mmsearch.repair(folder)
     _log(log)[0] = Stage.DONE
+
+
+def reencode_index(log: Path, folder: Path) -> None:
+    """Move an index to the newer model in a child."""
+    ingest.COMMIT_ITEMS = COMMIT_ITEMS
+    faiss.omp_set_num_threads(1)
+    state = _log(log)
+    _observe_commits(state)
+    state[0] = Stage.BEFORE_FIRST_COMMIT
+    with mmsearch.open(folder) as index:
+        index.reencode(
+            newer_model(), progress=lambda progress: state.__setitem__(1, progress.indexed)
+        )
+    state[0] = Stage.DONE
+
+
+def swap_and_die(log: Path, folder: Path, at: int | str) -> None:
+    """Move an index in a child that kills itself between the begin of the swap and the end.
+
+    Args:
+        log: Gets the number of calls and returns until the end, if it comes.
+        folder: The index.
+        at: Which call or return, by number; or the name of the function whose first return it is.
+    """
+    numbers, swap = count(), Reencoder._swap
+
+    def watch(frame: Any, event: str, _: object) -> None:
+        is_named = event == "return" and frame.f_code.co_qualname == at
+        if is_named or next(numbers) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched(*args: Any) -> None:
+        sys.setprofile(watch)
+        swap(*args)
+
+    setattr(Reencoder, "_swap", watched)  # noqa: B010 (mypy minds an assignment)
+    reencode_index(log, folder)
+    sys.setprofile(None)
+    _log(log)[1] = next(numbers)
 
 
 def _observe_commits(state: NDArray[np.int64]) -> None:

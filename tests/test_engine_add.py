@@ -17,7 +17,7 @@ from media import picture, sound, text
 
 import mmsearch
 from mmsearch import Index, Item, Modality, Part
-from mmsearch.engine import add, pipeline
+from mmsearch.engine import ingest, pipeline
 from mmsearch.errors import MMSearchError, UsageError
 from mmsearch.records import FloatArray
 from mmsearch.store import maintain
@@ -279,7 +279,7 @@ def test_overlapping_sources_and_repeated_items_are_indexed_once(
     path = text(tmp_path / "notes/deep/a.txt", "apple")
     report = index.add([tmp_path / "notes", tmp_path / "notes", tmp_path / "notes/deep", path])
     assert (report.added, report.unchanged) == (1, 0)
-    monkeypatch.setattr(add, "COMMIT_ITEMS", 1)
+    monkeypatch.setattr(ingest, "COMMIT_ITEMS", 1)
     items = [words_item("x", "pear")] * 50
     assert index.add(items).added == 1
     assert index.add(items).unchanged == 1
@@ -504,7 +504,7 @@ def test_the_folder_of_an_index_need_not_have_a_name_in_utf8(
 def test_a_large_field_gets_its_codebook_while_items_are_still_coming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(add, "COMMIT_ITEMS", 100)
+    monkeypatch.setattr(ingest, "COMMIT_ITEMS", 100)
     monkeypatch.setattr(maintain, "EXACT_ROWS", 300)
     recipes: list[str] = []
     with mmsearch.create(tmp_path / "index", model=fake_model()) as index:

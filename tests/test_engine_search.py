@@ -63,9 +63,10 @@ def by_meaning(index: Index, words: str, k: int = 10, **options: Any) -> Found:
     """Search without the lexical signal, which a spoken query has none of."""
     from mmsearch.engine.query import Query, embed
 
-    vectors = embed(Query(words), index.model)
+    model = index.model
+    vectors = embed(Query(words), model)
     where = options.get("where")
-    return cosines(index._search(vectors, None, [Modality.TEXT], k, where))
+    return cosines(index._search(model, vectors, None, [Modality.TEXT], k, where))
 
 
 @pytest.fixture

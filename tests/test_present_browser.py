@@ -68,8 +68,13 @@ def probe(page: str, folder: Path, *, allow_all_scripts: bool) -> dict[str, Any]
     policy = html.escape(f"default-src 'none'; script-src {allowed};").replace("&#x27;", "&#39;")
     copy = page.replace("default-src &#39;none&#39;;", policy, 1)
     assert copy != page
+    return browse(copy.replace("</body>", f"<script>{PROBE}</script></body>"), folder)
+
+
+def browse(page: str, folder: Path) -> dict[str, Any]:
+    """What a page's own script says in an element ``probe``, once it has run in the browser."""
     path = folder / "copy.html"
-    path.write_text(copy.replace("</body>", f"<script>{PROBE}</script></body>"))
+    path.write_text(page)
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)

@@ -8,7 +8,10 @@ import pytest
 
 import mmsearch
 
-HEAVY = ("torch", "faiss", "lmdb", "numpy", "transformers", "open_clip", "PIL", "sqlglot", "rich")
+HEAVY = (
+    *("torch", "faiss", "lmdb", "numpy", "transformers", "open_clip", "PIL", "sqlglot", "rich"),
+    *("matplotlib", "umap", "jinja2"),
+)
 
 
 def test_all_is_sorted_and_complete() -> None:
@@ -48,7 +51,8 @@ def test_importing_loads_no_library() -> None:
 
 def test_the_help_loads_no_library() -> None:
     assert loaded_by("from mmsearch.cli.app import run\nrun(['--help'])") == set()
-    assert loaded_by("from mmsearch.cli.app import run\nrun(['query', '--help'])") == set()
+    for command in ("query", "plot"):
+        assert loaded_by(f"from mmsearch.cli.app import run\nrun(['{command}', '--help'])") == set()
 
 
 def test_a_text_query_with_the_embedded_model_loads_no_torch(

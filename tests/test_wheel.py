@@ -65,3 +65,5 @@ def test_the_installed_wheel_indexes_searches_and_writes_a_gallery(tmp_path: Pat
     found = run(*mmsearch, "query", QUESTION, "--html", "hits.html", cwd=tmp_path)
     assert "dogs.txt" in found
     assert QUESTION in (tmp_path / "hits.html").read_text()
+    run(*mmsearch, "plot", "map.html", cwd=tmp_path)
+    assert QUESTION in (tmp_path / "map.html").read_text()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli import maintain, make, query
+from mmsearch.cli import maintain, make, plot, query
 from mmsearch.cli.printing import error_line
 from mmsearch.errors import MMSearchError, UsageError
 
@@ -23,9 +23,11 @@ app = typer.Typer(
 )
 app.command("index")(make.index)
 app.command("query")(query.query)
+app.command("plot")(plot.plot)
 app.command("info")(maintain.info)
 app.command("remove")(maintain.remove)
 app.command("compact")(maintain.compact)
+app.command("reencode")(maintain.reencode)
 app.command("verify")(maintain.verify)
 app.command("repair")(maintain.repair)
 app.command("models")(make.models)

@@ -1,11 +1,18 @@
-"""Commands on an index that exists: info, remove, compact, verify, repair."""
+"""Commands on an index that exists: info, remove, compact, reencode, verify, repair."""
 
 from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import IndexOption, JsonOption
-from mmsearch.cli.printing import damage_lines, info_lines, say
+from mmsearch.cli.options import IndexOption, JsonOption, ReportOption
+from mmsearch.cli.printing import (
+    damage_lines,
+    info_lines,
+    progress_bar,
+    reencode_lines,
+    say,
+    write_report,
+)
 from mmsearch.config import locate_index
 
 
@@ -44,6 +51,41 @@ def compact(index: IndexOption = None) -> None:
         opened.compact()
         after = opened.info().size_bytes
     say(f"compacted: {before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now")
+
+
+def reencode(
+    index: IndexOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="See `mmsearch models`. [default: the installed one of the same name]"),
+    ] = None,
+    drop_missing: Annotated[
+        bool,
+        typer.Option("--drop-missing", help="Leave out what cannot be read or embedded any more."),
+    ] = False,
+    report: ReportOption = None,
+) -> None:
+    """Move an index to another model, from the files that it was made of.
+
+    It can be searched and added to with the old model until all is done. After Ctrl-C or a crash
+    the same command continues.
+    """
+    from mmsearch.decode import quiet_native_libraries
+    from mmsearch.engine.opening import open_index
+
+    with quiet_native_libraries(), open_index(locate_index(index)) as opened:
+        before = opened.info()
+        with progress_bar("encoding", lambda: before.items) as progress:
+            done = opened.reencode(model, drop_missing=drop_missing, progress=progress)
+        after = opened.info()
+    if report:
+        write_report(report, done)
+    for line in reencode_lines(done, before, after):
+        say(line)
+    if done.interrupted:
+        raise typer.Exit(130)
+    if done.missing:
+        raise typer.Exit(1)
 
 
 def verify(index: IndexOption = None) -> None:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import IndexOption, JsonOption, TextColumns
+from mmsearch.cli.options import IndexOption, JsonOption, ReportOption, TextColumns
 from mmsearch.cli.printing import (
+    count_items,
     evaluation_lines,
     progress_bar,
     report_lines,
@@ -34,10 +35,7 @@ def index(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove items below PATH whose file has vanished.")
     ] = False,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Write everything that was skipped, and why, to this JSON file."),
-    ] = None,
+    report: ReportOption = None,
 ) -> None:
     """Add files to an index; make the index if there is none.
 
@@ -51,7 +49,7 @@ def index(
     with (
         quiet_native_libraries(),
         open_or_create(locate_index(index), model=model, recipe=recipe) as opened,
-        progress_bar(paths, text or ()) as progress,
+        progress_bar("indexing", lambda: count_items(paths, text or ())) as progress,
     ):
         done = opened.add(paths, text_columns=text or (), prune=prune, progress=progress)
         items = opened.info().items

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -19,5 +20,13 @@ TextColumns: TypeAlias = Annotated[
     typer.Option(
         "--text", metavar="COLUMN", help="A manifest column that holds text to search. Repeatable."
     ),
+]
+ReportOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Write everything that was skipped, and why, to this JSON file."),
+]
+WhereOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="EXPRESSION", help="Condition on columns, such as \"lang = 'en'\"."),
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -15,9 +15,9 @@ import typer
 from mmsearch.errors import one_line
 
 if TYPE_CHECKING:
-    from mmsearch.engine.add import Progress
     from mmsearch.engine.evaluate import Evaluation
     from mmsearch.engine.info import IndexInfo
+    from mmsearch.engine.ingest import Progress
     from mmsearch.engine.report import Report
     from mmsearch.records import Failure, Hit
     from mmsearch.store.verify import Damage
@@ -37,9 +37,14 @@ def error_line(message: str) -> str:
 
 @contextmanager
 def progress_bar(
-    paths: Sequence[str], text_columns: Sequence[str]
+    what: str, count: Callable[[], int]
 ) -> Iterator["Callable[[Progress], None] | None"]:
-    """Show a bar with rate and time left on a terminal; yield None in a pipe."""
+    """Show a bar with rate and time left on a terminal; yield None in a pipe.
+
+    Args:
+        what: What is being done.
+        count: Counts the items that will come; called beside the work.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -48,7 +53,7 @@ def progress_bar(
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("indexing"),
+        TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -57,9 +62,7 @@ def progress_bar(
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, rate="", failed="")
-        counter = threading.Thread(
-            target=lambda: bar.update(task, total=_count(paths, text_columns)), daemon=True
-        )
+        counter = threading.Thread(target=lambda: bar.update(task, total=count()), daemon=True)
         counter.start()
 
         def show(progress: "Progress") -> None:
@@ -70,8 +73,8 @@ def progress_bar(
         yield show
 
 
-def _count(paths: Sequence[str], text_columns: Sequence[str]) -> int:
-    """Count the items that will be found; a second walk, beside the first."""
+def count_items(paths: Sequence[str], text_columns: Sequence[str]) -> int:
+    """Count the items that will be found in a walk of their own."""
     from mmsearch.sources import Ignored, find_items
 
     found = find_items(paths, text_columns=text_columns)
@@ -80,9 +83,46 @@ def _count(paths: Sequence[str], text_columns: Sequence[str]) -> int:
 
 def report_lines(report: "Report", items: int, folder: Path) -> Iterator[str]:
     """Return the closing table of an `index` run."""
+    yield f"{_state(report)}; {folder} holds {items:,} items"
+    nothing = "  nothing to index there: no pictures, sounds, texts or manifests"
+    yield from list(_counts(report)) or [nothing]
+    yield from _failures(report)
+
+
+def reencode_lines(report: "Report", before: "IndexInfo", after: "IndexInfo") -> Iterator[str]:
+    """Return the closing table of a `reencode` run: what it did, and where that leaves the index.
+
+    Args:
+        report: The run.
+        before: The index before it.
+        after: The index now.
+    """
+    from mmsearch.records import named
+
+    stays = f"{after.path} stays with {named(before.spaces)}"
+    if report.interrupted:
+        yield f"{_state(report)}; {stays}; run it again to continue"
+    elif report.missing:
+        yield (
+            f"{stays}: {report.missing:,} items would lose what cannot be encoded any more; "
+            "bring their files back and run it again, or add --drop-missing"
+        )
+    elif before.spaces == after.spaces:
+        yield f"{after.path} has model {named(after.spaces)} already; nothing to do"
+        return
+    else:
+        yield f"{_state(report)}; {after.path} holds {after.items:,} items of {named(after.spaces)}"
+    yield from _counts(report)
+    yield from _failures(report)
+
+
+def _state(report: "Report") -> str:
     rate = f", {report.indexed / report.seconds:,.0f} items/s" if report.indexed else ""
     state = "interrupted: what was finished is kept" if report.interrupted else "done"
-    yield f"{state} in {report.seconds:.1f} s{rate}; {folder} holds {items:,} items"
+    return f"{state} in {report.seconds:.1f} s{rate}"
+
+
+def _counts(report: "Report") -> Iterator[str]:
     rows = {
         "added": report.added,
         "updated": report.updated,
@@ -96,12 +136,13 @@ def report_lines(report: "Report", items: int, folder: Path) -> Iterator[str]:
     for name, count in rows.items():
         if count:
             yield f"  {name:12} {count:>10,}{_note(name, report)}"
+
+
+def _failures(report: "Report") -> Iterator[str]:
     for failure in report.failures[:_SHOWN_FAILURES]:
         yield f"  ! {one_line(_failure(failure))}"
     if len(report.failures) > _SHOWN_FAILURES:
         yield f"  ! and {len(report.failures) - _SHOWN_FAILURES:,} more; --report FILE lists all"
-    if not any(rows.values()):
-        yield "  nothing to index there: no pictures, sounds, texts or manifests"
 
 
 def _failure(failure: "Failure") -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmsearch.cli.options import IndexOption, JsonOption
+from mmsearch.cli.options import IndexOption, JsonOption, WhereOption
 from mmsearch.cli.printing import print_hits, say
 from mmsearch.config import locate_index
 
@@ -23,10 +23,7 @@ def query(
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
-    where: Annotated[
-        str | None,
-        typer.Option(metavar="EXPRESSION", help="Condition on columns, such as \"lang = 'en'\"."),
-    ] = None,
+    where: WhereOption = None,
     json: JsonOption = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the hits as a page with pictures.")

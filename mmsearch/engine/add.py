@@ -2,44 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 
-from mmsearch.decode import quiet_pillow
 from mmsearch.encode import Model
+from mmsearch.engine.ingest import Ingest, Progress
 from mmsearch.engine.inputs import is_below
-from mmsearch.engine.jobs import Job, Prepared
-from mmsearch.engine.pipeline import Batcher, Found, Message, Pipeline
+from mmsearch.engine.jobs import Job
 from mmsearch.engine.report import Report
-from mmsearch.engine.signals import uninterrupted
-from mmsearch.engine.triage import Outcome, Triage, Verdict, is_gone
+from mmsearch.engine.triage import Triage, is_gone
 from mmsearch.records import Item, item_key
-from mmsearch.sources import can_hold_items
+from mmsearch.sources import Found, can_hold_items
 from mmsearch.store.maintain import settle
 from mmsearch.store.metadata import StoredFailure
 from mmsearch.store.reader import Reader
-from mmsearch.store.writer import Batch, Writer
-
-COMMIT_ITEMS = 1000
-COMMIT_S = 10.0
+from mmsearch.store.writer import Writer
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an `add` has come.
-
-    Attributes:
-        seen: Items judged so far.
-        indexed: Of these, items encoded and stored or about to be.
-        failed: Of these, items with a failure.
-    """
-
-    seen: int
-    indexed: int
-    failed: int
-
-
-class Adder:
-    """One run of `add`: takes messages from the pipeline, encodes, commits, reports."""
+class Adder(Ingest[Found]):
+    """One run of `add`."""
 
     def __init__(
         self,
@@ -49,15 +28,8 @@ class Adder:
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self._reader = reader
-        self._writer = writer
-        self._model = model
-        self._progress = progress
         self._triage = Triage(reader)
-        self._batcher = Batcher(model, self._finish)
-        self._batch = Batch()
-        self._committed_s = time.monotonic()
-        self.report = Report()
-        self._seen = 0
+        super().__init__(writer, model, self._triage, progress)
 
     def run(self, found: Iterable[Found], roots: Sequence[str], prune: bool) -> Report:
         """Index everything that is found.
@@ -71,12 +43,7 @@ class Adder:
         """
         started = time.monotonic()
         try:
-            with quiet_pillow(), Pipeline(found, self._triage, self._model).running() as messages:
-                for message in messages:
-                    self._take(message)
-                    if self._is_due():
-                        self._commit()
-                        settle(self._writer, large_only=True)
+            self._ingest(found)
             self._commit()
             self._note_vanished(frozenset(roots), prune)
             settle(self._writer)
@@ -86,29 +53,15 @@ class Adder:
         self.report.seconds = time.monotonic() - started
         return self.report
 
-    def _take(self, message: Message) -> None:
-        if isinstance(message, Prepared):
-            self._batcher.add(message)
-        elif isinstance(message, Job):
-            self._batcher.close(message)
-        elif isinstance(message, Verdict):
-            self._note(message)
+    def _commit_midway(self) -> None:
+        super()._commit_midway()
+        settle(self._writer, large_only=True)
 
-    def _note(self, verdict: Verdict) -> None:
-        match verdict.outcome:
-            case Outcome.IGNORED:
-                self.report.ignored[verdict.suffix] += 1
-                return
-            case Outcome.DUPLICATE:
-                return
-            case Outcome.FAILED if verdict.failure:
-                self.report.failures.append(verdict.failure)
-            case Outcome.TOUCHED if verdict.stored:
-                self._batch.touched.append(verdict.stored)
-                self.report.unchanged += 1
-            case Outcome.UNCHANGED:
-                self.report.unchanged += 1
-        self._tell()
+    def _commit(self) -> None:
+        entries = self._batch.entries
+        super()._commit()
+        for entry in entries:
+            self._triage.committed(entry.item.key)
 
     def _finish(self, job: Job) -> None:
         """Take an item that has all its vectors into the next commit."""
@@ -136,27 +89,6 @@ class Adder:
         self._triage.failing.add(job.item.key)
         if job.previous is not None:
             self._batch.removed.append(job.previous)
-
-    def _tell(self) -> None:
-        self._seen += 1
-        if self._progress:
-            self._progress(Progress(self._seen, self.report.indexed, len(self.report.failures)))
-
-    def _is_due(self) -> bool:
-        waited = time.monotonic() - self._committed_s > COMMIT_S
-        if waited:
-            self._batcher.flush()
-        return waited or len(self._batch.entries) >= COMMIT_ITEMS
-
-    def _commit(self) -> None:
-        self._batcher.flush()
-        with uninterrupted():
-            if self._batch:
-                self._writer.commit(self._batch)
-            for entry in self._batch.entries:
-                self._triage.committed(entry.item.key)
-            self._batch = Batch()
-        self._committed_s = time.monotonic()
 
     def _note_vanished(self, roots: Set[str], prune: bool) -> None:
         """Find the items below the roots whose source is gone; forget failures of such sources."""

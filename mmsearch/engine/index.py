@@ -1,16 +1,20 @@
 """The index as its users see it."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
-from mmsearch.engine.add import Adder, Progress
+from mmsearch.engine.add import Adder
+from mmsearch.engine.embeddings import Embeddings, Wanted, sample
 from mmsearch.engine.info import IndexInfo, describe
+from mmsearch.engine.ingest import Progress
 from mmsearch.engine.inputs import (
     PathLike,
     find_sources,
@@ -20,17 +24,20 @@ from mmsearch.engine.inputs import (
     names,
 )
 from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_texts
+from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
 from mmsearch.engine.searching import Request, resolve_targets, run_search
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
-from mmsearch.records import FloatArray, Hit, Item, Modality, item_key
+from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
+from mmsearch.store.catalog import Catalog
 from mmsearch.store.maintain import compact
 from mmsearch.store.manifest import Manifest
-from mmsearch.store.reader import Reader
+from mmsearch.store.reader import Reader, View
 from mmsearch.store.repair import repair_index
 from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Batch, Writer
 
+Answer = TypeVar("Answer")
 _ATTEMPTS = 10
 
 
@@ -53,15 +60,25 @@ class Index(Closing):
         Raises:
             ModelError: It cannot be loaded, or its weights or preprocessing have changed.
         """
-        with self._reader.view() as view:
-            manifest = view.manifest
+        manifest = self._manifest()
         model = self._given_model or load_model(manifest.model)
         if model.spaces != manifest.spaces:
             raise ModelError(
-                f"{self.path}: made with {_named(manifest)}, which is not the {model.name!r} "
-                "that is installed; index again into a new folder"
+                f"{self.path}: made with {named(manifest.spaces)}, but {model.name!r} is "
+                f"{named(model.spaces)} here: run `mmsearch reencode --index {_option(self.path)}`"
             )
         return model
+
+    def _manifest(self) -> Manifest:
+        with self._reader.view() as view:
+            return view.manifest
+
+    def _refuse_moved(self, manifest: Manifest, model: Model) -> None:
+        """Refuse to mix models where the index has been moved after this one was loaded."""
+        if model.spaces != manifest.spaces:
+            raise ModelError(
+                f"{self.path}: moved to {named(manifest.spaces)} since it was opened; open it again"
+            )
 
     def add(
         self,
@@ -87,9 +104,46 @@ class Index(Closing):
             ModelError: The model is not the one the index was made with.
         """
         found, roots = find_sources(sources, text_columns)
-        with _writing(self.path) as writer:
+        with closing(Writer(self.path)) as writer:
+            self._refuse_moved(writer.manifest, self.model)
             adder = Adder(self._reader, writer, self.model, progress)
             return adder.run(found, roots, prune)
+
+    def reencode(
+        self,
+        model: str | Model | None = None,
+        *,
+        drop_missing: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Report:
+        """Move the index to another model, from its items' own sources.
+
+        The index can be searched and added to with its old model meanwhile; the move is one commit
+        at the end. Ctrl-C keeps what is finished, and the next call with the same model goes on.
+
+        Args:
+            model: A model's name, or a model of your own encoders; by default the one that the
+                index was opened with, else what is installed under the name of the index's model.
+            drop_missing: Leave out what cannot be read any more, or not be embedded by the model.
+            progress: Called after each item.
+
+        Returns:
+            How many items were encoded (``updated``) or had been before (``unchanged``), and how
+            many are ``missing``, with the reasons in ``failures``: then the index has not moved.
+
+        Raises:
+            UsageError: The index's recipe does not fit the model, or a move to another model is
+                unfinished.
+            IndexLockedError: Another process is writing to the index.
+            ModelError: The model cannot be loaded.
+        """
+        model = model or self._given_model or self._manifest().model
+        loaded = load_model(model) if isinstance(model, str) else model
+        run = Reencoder(self._reader, loaded, drop_missing=drop_missing, progress=progress)
+        report = run.run()
+        if self._manifest().spaces == loaded.spaces:
+            self._given_model = self.model = loaded
+        return report
 
     def search(
         self,
@@ -120,7 +174,8 @@ class Index(Closing):
             DamagedIndexError: What was read is not what was written.
         """
         query = Query(text, image, audio)
-        return self._search(embed(query, self.model), text, modalities(target), k, where)
+        model = self.model
+        return self._search(model, embed(query, model), text, modalities(target), k, where)
 
     def search_many(
         self,
@@ -139,17 +194,19 @@ class Index(Closing):
         """
         queries = [Query(text).text or "" for text in texts]
         targets = modalities(target)
-        vectors = embed_texts(queries, self.model)
+        model = self.model
+        vectors = embed_texts(queries, model)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(
                 pool.map(
-                    lambda pair: self._search(pair[0], pair[1], targets, k, where),
+                    lambda pair: self._search(model, pair[0], pair[1], targets, k, where),
                     zip(vectors, queries, strict=True),
                 )
             )
 
     def _search(
         self,
+        model: Model,
         vectors: dict[str, FloatArray],
         words: str | None,
         targets: Sequence[Modality] | None,
@@ -158,12 +215,37 @@ class Index(Closing):
     ) -> list[Hit]:
         if k < 1:
             raise UsageError(f"k is {k}; ask for at least one hit")
+
+        def hits(view: View, catalog: Catalog) -> list[Hit]:
+            self._refuse_moved(view.manifest, model)
+            request = Request(vectors, words, resolve_targets(view, vectors, targets), k, where)
+            return run_search(view, catalog, request)
+
+        return self._from_one_commit(hits)
+
+    def embeddings(
+        self, *, space: str | None = None, limit: int = 5_000, where: str | None = None
+    ) -> Embeddings:
+        """Return vectors of one space and what they stand for; ``mmsearch.plot`` draws them.
+
+        Args:
+            space: Its name; by default the space with most vectors.
+            limit: How many; where there are more, they are evenly spaced over all, so that each
+                modality keeps its share.
+            where: Expression over columns that items must satisfy (docs/where.md).
+
+        Raises:
+            UsageError: No such space, no vectors, or a bad ``where``.
+        """
+        wanted = Wanted(space, limit, where)
+        return self._from_one_commit(lambda view, catalog: sample(view, catalog, wanted))
+
+    def _from_one_commit(self, answer: Callable[[View, Catalog], Answer]) -> Answer:
         for _ in range(_ATTEMPTS):
             with self._reader.view() as view:
-                request = Request(vectors, words, resolve_targets(view, vectors, targets), k, where)
-                hits = run_search(view, self._reader.catalog, request)
+                found = answer(view, self._reader.catalog)
                 if self._reader.catalog.stamp <= view.manifest.commit + 1:
-                    return hits
+                    return found
             # Two commits have passed meanwhile: the catalog no longer holds what the first removed.
         raise DamagedIndexError(f"{self.path}: its catalog is not its own; run `mmsearch repair`")
 
@@ -184,7 +266,7 @@ class Index(Closing):
         """
         named = (name for source in listed(sources) for name in names(source))
         roots = {name.rstrip(os.sep) or os.sep for name in named}
-        with _writing(self.path) as writer:
+        with closing(Writer(self.path)) as writer:
             with self._reader.view() as view:
                 ids = [s.id for s in view.snapshot.items() if is_below(s.item.source, roots)]
                 failures = [stored.failure for stored in view.snapshot.failures()]
@@ -200,7 +282,7 @@ class Index(Closing):
 
     def compact(self) -> None:
         """Merge segments and drop the vectors of removed items; readers go on meanwhile."""
-        with _writing(self.path) as writer:
+        with closing(Writer(self.path)) as writer:
             compact(writer)
 
     def verify(self) -> list[Damage]:
@@ -220,14 +302,7 @@ class Index(Closing):
         self._reader.close()
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[Writer]:
-    writer = Writer(folder)
-    try:
-        yield writer
-    finally:
-        writer.close()
-
-
-def _named(manifest: Manifest) -> str:
-    return ", ".join(f"{s.name} ({s.checkpoint}, {s.sha256[:12]})" for s in manifest.spaces)
+def _option(folder: Path) -> str:
+    """Return a folder as ``--index`` takes it: without a separator it would be a name."""
+    path = str(folder)
+    return shlex.quote(path if os.sep in path else os.path.join(os.curdir, path))

@@ -130,14 +130,7 @@ def decode_for(
     part: Part, encoders: Sequence[tuple[FieldName, Encoder]]
 ) -> Iterator[tuple[Chunk, Decoded]]:
     """Decode a part within the limits that suit all encoders of its modality."""
-    limits = [encoder.limits for _, encoder in encoders]
-    sides = [limit.image_side for limit in limits]
-    shared = InputLimits(
-        text_chars=min(limit.text_chars for limit in limits),
-        window_s=min(limit.window_s for limit in limits),
-        hop_s=min(limit.hop_s for limit in limits),
-        image_side=None if None in sides else max(side for side in sides if side),
-    )
+    shared = InputLimits.shared([encoder.limits for _, encoder in encoders])
     return decode_part(
         part, shared, lambda text: all(encoder.fits(text) for _, encoder in encoders)
     )

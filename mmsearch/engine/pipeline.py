@@ -10,13 +10,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from mmsearch.encode import Model
 from mmsearch.engine.jobs import Job, Prepared, prepare
-from mmsearch.engine.triage import Triage, Verdict
-from mmsearch.records import Failure, Item
-from mmsearch.sources import Ignored
+from mmsearch.engine.triage import Verdict
 
 WORKERS = os.cpu_count() or 1
 QUEUED_CHUNKS = 256
@@ -24,10 +22,23 @@ QUEUED_CHUNKS = 256
 _POLL_S = 0.2
 
 Message: TypeAlias = Prepared | Job | Verdict | BaseException
-Found: TypeAlias = Item | Failure | Ignored
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
-class Pipeline:
+class Judge(Protocol[T_contra]):
+    """Decides what is to be encoded; called by several threads."""
+
+    def judge(self, found: T_contra) -> Job | Verdict:
+        """Decide before anything is read."""
+        ...
+
+    def look_inside(self, job: Job) -> Verdict | None:
+        """Decide from the contents: None when the item is to be encoded or takes over vectors."""
+        ...
+
+
+class Pipeline(Generic[T]):
     """The stages before the encoder; iterate over it for their messages.
 
     Yields:
@@ -35,9 +46,9 @@ class Pipeline:
         :class:`Verdict` on whatever needs no encoding.
     """
 
-    def __init__(self, found: Iterable[Found], triage: Triage, model: Model) -> None:
+    def __init__(self, found: Iterable[T], judge: Judge[T], model: Model) -> None:
         self._found = found
-        self._triage = triage
+        self._judge = judge
         self._model = model
         self._messages: queue.Queue[Message | None] = queue.Queue(QUEUED_CHUNKS)
         self._under_way = threading.Semaphore(2 * WORKERS)
@@ -72,8 +83,8 @@ class Pipeline:
         finally:
             self._put(None)
 
-    def _route(self, found: Found, pool: ThreadPoolExecutor) -> bool:
-        verdict = self._triage.judge(found)
+    def _route(self, found: T, pool: ThreadPoolExecutor) -> bool:
+        verdict = self._judge.judge(found)
         if not isinstance(verdict, Job):
             return self._put(verdict)
         while not self._under_way.acquire(timeout=_POLL_S):
@@ -93,7 +104,7 @@ class Pipeline:
             self._under_way.release()
 
     def _decode(self, job: Job) -> Iterator[Prepared | Job | Verdict]:
-        verdict = self._triage.look_inside(job)
+        verdict = self._judge.look_inside(job)
         if verdict is not None:
             yield verdict
             return

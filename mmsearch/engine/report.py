@@ -20,6 +20,8 @@ class Report:
         failures: What could not be indexed, wholly or in part, and why.
         ignored: Files of types that are not indexed, counted by suffix.
         vanished: Sources of items that are gone and still in the index.
+        missing: Items of which `reencode` cannot encode all that they had; while there are any,
+            the index keeps its model.
         interrupted: Whether Ctrl-C ended the run; what was finished is kept.
         seconds: Wall time.
     """
@@ -33,6 +35,7 @@ class Report:
     failures: list[Failure] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     vanished: list[str] = field(default_factory=list)
+    missing: int = 0
     interrupted: bool = False
     seconds: float = 0.0
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.engine.chunks import load_chunk
 from mmsearch.errors import DamagedIndexError, UsageError
 from mmsearch.fuse import Signals, fuse
-from mmsearch.records import Chunk, FloatArray, Hit, Modality, Part
+from mmsearch.records import FloatArray, Hit, Modality
 from mmsearch.search.pool import Pool, Probe, best_words, collect
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.metadata import CHUNK_BITS
@@ -38,14 +39,14 @@ class Request:
 
 def run_search(view: View, catalog: Catalog, request: Request) -> list[Hit]:
     """Return the k best items, best first; fewer only where there are no more."""
-    allowed = _allowed_items(view, catalog, request.where)
+    allowed = allowed_items(view, catalog, request.where)
     probes = list(_probes(view, request, allowed))
     words = _words(view, catalog, request.words, allowed)
     found_by_words = np.array(sorted(words), np.int64)
     return _hits(view, collect(probes, request.k, found_by_words), words, request.k)
 
 
-def _allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np.bool_]:
+def allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np.bool_]:
     """Return for each item id whether it is alive and satisfies the filter."""
     if where is None:
         return view.live_items
@@ -102,24 +103,8 @@ def _hits(view: View, pool: Pool, words: Mapping[int, float], k: int) -> list[Hi
 
 
 def _hit(view: View, rank: int, score: float, chunk_id: int, signals: Mapping[str, float]) -> Hit:
-    stored = view.snapshot.item(chunk_id >> CHUNK_BITS)
-    if stored is None:
-        raise DamagedIndexError(
-            f"{view.folder}: item {chunk_id >> CHUNK_BITS} has vectors but no record; "
-            "run `mmsearch repair`"
-        )
-    part, chunk = stored.locate(chunk_id)
-    text = passage_text(part, chunk, view.snapshot.passage(chunk_id))
-    return Hit(rank, score, None, stored.item, part, chunk, text, signals)
-
-
-def passage_text(part: Part, chunk: Chunk, stored: str | None) -> str | None:
-    """Return the text of a text chunk: from the part itself, or as it was read from its file."""
-    if part.text is None:
-        return stored
-    if chunk.start is None or chunk.end is None:
-        return part.text
-    return part.text[int(chunk.start) : int(chunk.end)]
+    found = load_chunk(view, chunk_id)
+    return Hit(rank, score, None, found.item, found.part, found.chunk, found.text, signals)
 
 
 def resolve_targets(

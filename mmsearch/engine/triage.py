@@ -5,19 +5,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
-
-import numpy as np
 
 from mmsearch.engine.fingerprint import contents, fingerprint, same_record
 from mmsearch.engine.jobs import Job
+from mmsearch.engine.twins import find_twins, take_over
 from mmsearch.records import Failure, Item, item_key
 from mmsearch.sources import Ignored
-from mmsearch.store.metadata import MAX_CHUNKS, StoredItem
-from mmsearch.store.reader import Reader, View
-
-_EQUALS = 16
-"""How many items of equal contents are looked at: a thousand copies must not cost a million."""
+from mmsearch.store.metadata import StoredItem
+from mmsearch.store.reader import Reader
 
 
 class Outcome(StrEnum):
@@ -130,28 +125,10 @@ class Triage:
                 return Verdict(Outcome.TOUCHED, stored=touched)
             if stored:
                 job.replaces.append(stored.id)
-            self._take_over(job, view)
+            if twins := find_twins(job, view):
+                self._take_place(job, twins)
+                take_over(job, twins[0], view)
         return None
-
-    def _take_over(self, job: Job, view: View) -> None:
-        """Use the vectors of an item with equal contents; replace it where its file has gone."""
-        ids_of_equals = islice(view.snapshot.with_contents(job.contents), _EQUALS)
-        equals = [stored for i in ids_of_equals if (stored := view.snapshot.item(i))]
-        twins = [stored for stored in equals if _is_twin(stored, job.item)]
-        if not twins:
-            return
-        self._take_place(job, twins)
-        twin, job.reused = twins[0], True
-        job.chunks = list(twin.chunks)
-        for name, field in view.state.fields.items():
-            ids = np.array(twin.chunk_ids(name.modality), np.int64)
-            vectors = field.gather(field.find(ids))
-            if len(ids):
-                job.vectors[name] = list(vectors.astype(np.float16))
-        for chunk_id in twin.passage_ids():
-            text = view.snapshot.passage(chunk_id)
-            if text is not None:
-                job.passages[chunk_id & (MAX_CHUNKS - 1)] = text
 
     def _take_place(self, job: Job, twins: Sequence[StoredItem]) -> None:
         """Replace the first of some equal items whose file has gone."""
@@ -167,13 +144,6 @@ class Triage:
             fresh = item_id not in self._claimed
             self._claimed.add(item_id)
             return fresh
-
-
-def _is_twin(stored: StoredItem, item: Item) -> bool:
-    """Whether a stored item of equal contents has all the vectors and texts that an item needs."""
-    kinds = [(part.modality, part.path is None) for part in item.parts]
-    others = [(part.modality, part.path is None) for part in stored.item.parts]
-    return kinds == others and all(stored.chunks)
 
 
 def _is_vanished_file(item: Item) -> bool:

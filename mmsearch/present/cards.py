@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmsearch.present.previews import Preview, picture_preview, sound_preview
 from mmsearch.present.words import lines, one_line, where
-from mmsearch.records import Chunk, Hit, Modality
+from mmsearch.records import Chunk, Hit, Item, Modality, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def panel(heading: str, query: Mapping[str, object], hits: Sequence[Hit]) -> Pan
         text=lines(str(given.pop("text", ""))),
         picture=None if image is None else picture_preview(os.path.expanduser(str(image))),
         sound=None if audio is None else sound_preview(os.path.expanduser(str(audio)), Chunk()),
-        terms=tuple((one_line(name), _words(value)) for name, value in given.items()),
+        terms=tuple((one_line(name), in_words(value)) for name, value in given.items()),
         cards=tuple(card(hit) for hit in hits),
     )
 
@@ -74,28 +74,39 @@ def panel(heading: str, query: Mapping[str, object], hits: Sequence[Hit]) -> Pan
 def card(hit: Hit) -> Card:
     """A hit's card."""
     part = hit.part
-    pictures = [p.path for p in (part, *hit.item.parts) if p.modality is Modality.IMAGE and p.path]
+    picture = picture_path(hit.item, part)
     sounds = part.path if part.modality is Modality.AUDIO else None
     role = "" if part.role in ("file", part.modality) else f": {one_line(part.role)}"
     return Card(
         rank=hit.rank,
         name=one_line(hit.item.name),
-        alt=_alt(hit),
+        alt=alt_text(hit.item),
         modality=part.modality,
         matched=f"{part.modality}{role}",
         where=where(part.modality, hit.chunk),
         score=_score(hit),
-        link=Path(part.path or hit.item.path).absolute().as_uri(),
+        link=file_link(hit.item, part),
         details=_details(hit),
-        picture=picture_preview(pictures[0]) if pictures else None,
+        picture=picture_preview(picture) if picture else None,
         sound=sound_preview(sounds, hit.chunk) if sounds else None,
         text=lines(hit.text or ""),
     )
 
 
-def _alt(hit: Hit) -> str:
+def alt_text(item: Item) -> str:
     """Words for a picture that cannot be seen: its caption where it has one, else its name."""
-    return one_line(next((part.text for part in hit.item.parts if part.text), hit.item.name))
+    return one_line(next((part.text for part in item.parts if part.text), item.name))
+
+
+def picture_path(item: Item, part: Part) -> str | None:
+    """The picture that shows an item: the part in question, or else its first picture."""
+    pictures = (p.path for p in (part, *item.parts) if p.modality is Modality.IMAGE)
+    return next(filter(None, pictures), None)
+
+
+def file_link(item: Item, part: Part) -> str:
+    """A ``file:`` address of the part, or of what best stands for the item."""
+    return Path(part.path or item.path).absolute().as_uri()
 
 
 def _score(hit: Hit) -> str:
@@ -109,11 +120,13 @@ def _details(hit: Hit) -> tuple[tuple[str, str], ...]:
         known["row"] = hit.item.row
     signals = {name: f"{value:.4f}" for name, value in hit.signals.items()}
     everything = [*known.items(), *hit.item.columns.items(), ("score", f"{hit.score:.4f}")]
-    return tuple((one_line(name), _words(value)) for name, value in (*everything, *signals.items()))
+    return tuple(
+        (one_line(name), in_words(value)) for name, value in (*everything, *signals.items())
+    )
 
 
-def _words(value: object) -> str:
+def in_words(value: object) -> str:
     """A column's or an argument's value in words."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_words(inner) for inner in value)
+        return ", ".join(in_words(inner) for inner in value)
     return one_line("" if value is None else str(value))

@@ -43,14 +43,14 @@ class Preview:
     bars: tuple[int, ...] = ()
 
 
-def picture_preview(path: str) -> Preview:
-    """A picture, upright, at most ``THUMBNAIL_PX`` wide and high, as a JPEG."""
+def picture_preview(path: str, side_px: int = THUMBNAIL_PX) -> Preview:
+    """A picture, upright, at most ``side_px`` wide and high, as a JPEG."""
     name = one_line(path.rpartition("/")[2])
     try:
-        picture = decode_image(path, DecodeLimits())
+        picture = decode_image(path, DecodeLimits(), min_side=2 * side_px)
     except DecodeError as error:
         return Preview(name, reason=one_line(str(error)))
-    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    picture.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82, optimize=True)
     return Preview(name, _uri("image/jpeg", buffer), width=picture.width, height=picture.height)

@@ -12,13 +12,17 @@ LOCK = "writer.lock"
 class WriterLock:
     """An advisory lock held from construction to :meth:`release`; the kernel frees a dead one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = LOCK) -> None:
         """Take the lock.
+
+        Args:
+            folder: The index folder.
+            name: The lock's file: that of the index's writer, or of one kind of work on it.
 
         Raises:
             IndexLockedError: Another process, or another writer in this one, holds it.
         """
-        self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

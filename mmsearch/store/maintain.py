@@ -1,6 +1,6 @@
 """Rewriting what is stored, never what it says: training codebooks, compaction."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -47,16 +47,26 @@ def compact(writer: Writer) -> None:
     """Merge the segments of each field into one, without the vectors of deleted items."""
     with writer.environment.read() as transaction:
         dead = Snapshot(writer.environment, transaction).tombstones()
-    fields = [
-        rewritten(
-            writer,
-            info,
-            Field(writer.folder, info).segments,
-            lambda ids: ~np.isin(ids >> CHUNK_BITS, dead),
-        )
-        for info in writer.manifest.fields
-    ]
-    writer.replace_fields(fields, cleared=dead)
+    fields = (Field(writer.folder, info) for info in writer.manifest.fields)
+    writer.replace_fields(without_items(writer, fields, dead), cleared=dead)
+
+
+def without_items(
+    writer: Writer, fields: Iterable[Field], dead: NDArray[np.int64], offset: int = 0
+) -> list[FieldInfo]:
+    """Write each field into one segment, without the vectors of some items.
+
+    Args:
+        writer: The writer of the index that gets the segments.
+        fields: The fields, of any index.
+        dead: (n,) int64, the ids of the items.
+        offset: What is added to each chunk id.
+    """
+
+    def is_kept(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return ~np.isin(ids >> CHUNK_BITS, dead)
+
+    return [rewritten(writer, f.info, f.segments, is_kept, offset) for f in fields]
 
 
 def wanted_recipe(asked: str | None, info: FieldInfo) -> str:
@@ -75,6 +85,7 @@ def rewritten(
     info: FieldInfo,
     segments: Sequence[Segment],
     is_kept: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+    offset: int = 0,
 ) -> FieldInfo:
     """Write some rows of a field into one segment, with the recipe that suits what is left.
 
@@ -83,10 +94,11 @@ def rewritten(
         info: The field.
         segments: Those of its segments to read.
         is_kept: Says of (n,) chunk ids which to keep, (n,) bool; no other row is read.
+        offset: What is added to each chunk id.
     """
     rows = [np.flatnonzero(is_kept(segment.ids)) for segment in segments]
     ids = np.concatenate(
-        [np.empty(0, np.int64), *(s.ids[r] for s, r in zip(segments, rows, strict=True))]
+        [np.empty(0, np.int64), *(s.ids[r] + offset for s, r in zip(segments, rows, strict=True))]
     )
     info = replace(info, segments=(), codebook=None, recipe=EXACT)
     if not len(ids):

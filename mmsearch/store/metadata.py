@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
@@ -75,6 +75,19 @@ class StoredItem:
     def passage_ids(self) -> list[int]:
         """Return the ids of the chunks whose texts are kept: those of text files."""
         return [i for i in self.chunk_ids(Modality.TEXT) if self.locate(i)[0].path]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """An item as an index takes it over from another one.
+
+    Attributes:
+        stored: The item, under its new id.
+        passages: The texts of the chunks of text files, by chunk id.
+    """
+
+    stored: StoredItem
+    passages: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +246,20 @@ class Update(Snapshot):
         for chunk_id in stored.passage_ids():
             self._delete(b"passages", _ID.pack(chunk_id))
         self._put(b"tombstones", item_id, b"")
+
+    def retire_items(self) -> list[int]:
+        """Turn every live item into a tombstone and drop all else but the manifest.
+
+        Returns:
+            The items' ids.
+        """
+        retired = [_ID.unpack(key)[0] for key, _ in self._scan(b"items")]
+        for database, handle in self._databases.items():
+            if database != b"meta":
+                self._transaction.drop(handle, delete=False)
+        for item_id in retired:
+            self._put(b"tombstones", _ID.pack(item_id), b"")
+        return retired
 
     def put_passage(self, chunk_id: int, text: str) -> None:
         """Keep the text of a chunk of a text file."""

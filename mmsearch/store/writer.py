@@ -1,6 +1,6 @@
 """Writing an index: everything between two commits becomes visible at once, or never."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,9 +21,17 @@ from mmsearch.store.layout import CATALOG, catalog_item, remove_unnamed
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.manifest import FieldInfo, Manifest, SegmentInfo
 from mmsearch.store.merge import merge_tail
-from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredFailure, StoredItem, Update
+from mmsearch.store.metadata import (
+    CHUNK_BITS,
+    Adopted,
+    Snapshot,
+    StoredFailure,
+    StoredItem,
+    Update,
+)
 from mmsearch.store.segment import write_segment
 from mmsearch.store.spare import sound_spare, write_spare
+from mmsearch.store.staging import is_swapped, remove_staging
 
 Float16Array = NDArray[np.float16]
 
@@ -109,6 +117,7 @@ class Writer:
             self._conclude()
             self._reconcile_catalog()
             self._dead = self._tombstones()
+            self._finish_swap()
             opened.pop_all()
 
     def _read_manifest(self) -> Manifest | None:
@@ -125,6 +134,12 @@ class Writer:
         if sound_spare(self.folder) != self.manifest:
             write_spare(self.folder, self.manifest)
         remove_unnamed(self.folder, self.manifest)
+
+    def _finish_swap(self) -> None:
+        """Go on where a process was killed that had just moved the index to another model."""
+        if is_swapped(self.folder, self.manifest):
+            self.replace_fields((), cleared=np.array(self._dead, np.int64))
+            remove_staging(self.folder)
 
     def _reconcile_catalog(self) -> None:
         """Undo what a writer that died between catalog and LMDB left; rebuild what lags."""
@@ -178,6 +193,37 @@ class Writer:
         self.environment.write(work)
         self.manifest = manifest
         self._conclude()
+
+    def replace_items(
+        self, manifest: Manifest, items: Callable[[], Iterable[Adopted]]
+    ) -> Sequence[int]:
+        """Commit other items and another manifest in place of all there are.
+
+        Args:
+            manifest: It names vectors of the new items only.
+            items: The new items with ids that have not been given out; called more than once.
+
+        Returns:
+            The ids of the old items: tombstones that have no vectors left.
+        """
+        self._reconcile_catalog()
+        added = (catalog_item(item.stored, item.passages.get) for item in items())
+        self.catalog.write(added, dead=self._tombstones(), stamp=manifest.commit)
+
+        def work(transaction: "lmdb.Transaction[bytes]") -> list[int]:
+            update = self._update(transaction)
+            retired = update.retire_items()
+            for item in items():
+                update.put_item(item.stored)
+                for chunk_id, text in item.passages.items():
+                    update.put_passage(chunk_id, text)
+            update.put_manifest(manifest)
+            return retired
+
+        self._dead = self.environment.write(work)
+        self.manifest = manifest
+        self._conclude()
+        return self._dead
 
     def new_name(self, kind: str) -> str:
         """Return a file name that no commit has used."""
