@@ -19,7 +19,7 @@ from mmsearch.encode import mini
 from mmsearch.encode.base import Encoder
 from mmsearch.metrics import first_relevant_ranks, hit_at_k
 from mmsearch.records import FloatArray, Sound
-from mmsearch.train.data import Recording, flickr, kept_for_figures, recordings
+from mmsearch.train.mini.data import Recording, flickr, kept_for_figures, recordings
 
 TEXT, IMAGE, AUDIO = mini.load().encoders
 

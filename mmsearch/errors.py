@@ -7,7 +7,8 @@ MMSearchError
 ├── IndexNotFoundError    no index at that path
 ├── IndexLockedError      another process is writing to the index
 ├── IndexFormatError      an index written by a newer version
-└── DamagedIndexError     what was read back is not what was written
+├── DamagedIndexError     what was read back is not what was written
+└── TrainingError         a training that cannot go on
 """
 
 
@@ -41,6 +42,10 @@ class IndexFormatError(MMSearchError):
 
 class DamagedIndexError(MMSearchError):
     """Something read back from an index fails its checksum or is missing."""
+
+
+class TrainingError(MMSearchError):
+    """A training cannot start or go on with what it was given."""
 
 
 def one_line(text: str) -> str:

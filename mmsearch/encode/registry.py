@@ -3,7 +3,7 @@
 import re
 from itertools import chain
 
-from mmsearch.encode import clap, open_clip_
+from mmsearch.encode import clap, folder, open_clip_
 from mmsearch.encode.base import Model
 from mmsearch.errors import ModelError
 
@@ -13,8 +13,12 @@ NAMES = (
     "open_clip:local-dir:PATH",
     "clap:OWNER/NAME",
     "clap:PATH",
+    "FOLDER",
 )
-"""The forms of a model's name; two of them joined with ``+`` are a pair."""
+"""The forms of a model's name; two of them joined with ``+`` are a pair.
+
+A folder is a model that ``mmsearch train`` has written.
+"""
 
 _PLUS = re.compile(r"\+(?=mini\b|open_clip:|clap:)")
 """The plus signs that join names; others belong to a path."""
@@ -28,7 +32,8 @@ def load_model(name: str, device: str | None = None) -> Model:
 
     Args:
         name: ``mini``, ``open_clip:ARCH/TAG``, ``open_clip:local-dir:PATH``, ``clap:OWNER/NAME``,
-            ``clap:PATH``, or several of them joined with ``+``.
+            ``clap:PATH``, or several of them joined with ``+``; or a folder that
+            ``mmsearch train`` has written.
         device: A torch device such as ``cpu`` or ``cuda:1``; ``None`` for the GPU if there is
             one, else the CPU.
 
@@ -38,6 +43,8 @@ def load_model(name: str, device: str | None = None) -> Model:
     Raises:
         ModelError: The name is unknown, or two of its parts would share a space.
     """
+    if folder.is_trained(name):
+        return folder.load(name, device, load_model)
     names = _PLUS.split(name)
     kinds = [part.partition(":")[0] for part in names]
     if len(set(kinds)) < len(kinds):

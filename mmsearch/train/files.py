@@ -14,3 +14,12 @@ def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
     with temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     temporary.replace(path)
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write one array to an .npy file through a temporary name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    temporary.replace(path)

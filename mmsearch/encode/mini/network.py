@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encode.mini.weights import read_tensors
+from mmsearch.encode.mini.weights import read_shape, read_tensors
 from mmsearch.records import FloatArray
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Network:
 
         from mmsearch.encode.mini.towers import build, fold
 
-        tower = build(self._prefix)
+        tower = build(read_shape(self._prefix, self._path))
         arrays = read_tensors(f"{self._prefix}.", self._path)
         # copied: safetensors gives read-only arrays, which torch warns about
         state = {name: torch.tensor(array) for name, array in arrays.items()}

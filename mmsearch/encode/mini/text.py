@@ -51,7 +51,9 @@ class TextEncoder:
         if not prepared:
             return np.zeros((0, self.space.dim), np.float32)
         starts = np.cumsum([0] + [len(ids) for ids in prepared[:-1]])
-        rows = self._table[np.concatenate(prepared)].astype(np.float32)
+        ids = np.concatenate(prepared)
+        table, scale = self._table
+        rows = table[ids] * scale[ids, None].astype(np.float32)
         sums = np.add.reduceat(rows, starts, axis=0)
         return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
 
@@ -62,6 +64,8 @@ class TextEncoder:
         return Tokenizer.from_str(read_vocabulary(self._path))
 
     @cached_property
-    def _table(self) -> NDArray[Any]:
-        """(vocabulary, 256) float16."""
-        return read_tensors("text.", self._path)["table"]
+    def _table(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Whole numbers (vocabulary, 256) int8, and what each row is multiplied with, float16."""
+        arrays = read_tensors("text.", self._path)
+        table = arrays["table"]
+        return table, arrays.get("scale", np.ones(len(table), np.float16))

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pixel_unshuffle
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mmsearch.encode.mini.shapes import Shape
+
 DIM = 256
 PATCH = 4
 
@@ -42,39 +44,35 @@ class Tower(nn.Module):
     The first layer sees patches of 4 x 4, which costs a quarter of the usual strided start.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.stem = Conv(channels * PATCH * PATCH, widths[0])
+        self.stem = Conv(shape.channels * PATCH * PATCH, shape.stem)
         blocks: list[nn.Module] = []
-        inputs = widths[0]
-        for width, depth in zip(widths[1:], depths, strict=True):
-            for number in range(depth):
-                blocks.append(Residual(inputs, width, stride=2 if number == 0 else 1))
-                inputs = width
+        inputs = shape.stem
+        for stage in shape.stages:
+            for number in range(stage.depth):
+                blocks.append(Residual(inputs, stage.width, stage.stride if number == 0 else 1))
+                inputs = stage.width
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(inputs, DIM)
+        self.head: nn.Module = nn.Linear(inputs, DIM)
+        if shape.hidden:
+            layers = (nn.Linear(inputs, shape.hidden), nn.GELU(), nn.Linear(shape.hidden, DIM))
+            self.head = nn.Sequential(*layers)
 
-    def pool(self, x: Tensor) -> Tensor:
-        """Features before the head: (n, channels, h, w) to (n, widths[-1])."""
+    def features(self, x: Tensor) -> Tensor:
+        """The last feature map: (n, channels, h, w) to (n, width, h / 16, w / 16)."""
         patches = pixel_unshuffle(x, PATCH).contiguous(memory_format=torch.channels_last)
         y: Tensor = self.blocks(self.stem(patches))
-        return y.mean(dim=(2, 3))
+        return y
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed a batch: (n, channels, h, w) to (n, 256), L2-normalised rows."""
-        return normalize(self.head(self.pool(x)).float(), dim=1)
+        return normalize(self.head(self.features(x).mean(dim=(2, 3))).float(), dim=1)
 
 
-SIZES: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
-    "image": (3, (64, 128, 256), (2, 2)),
-    "audio": (1, (48, 96, 192), (2, 2)),
-}
-"""Input channels, widths and depths of each modality's tower."""
-
-
-def build(modality: str) -> Tower:
-    """An untrained tower for 112 px pictures (``image``) or 64 log-mels (``audio``)."""
-    tower = Tower(*SIZES[modality])
+def build(shape: Shape) -> Tower:
+    """An untrained tower for 112 px pictures or 64 log-mels."""
+    tower = Tower(shape)
     tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return tower
 

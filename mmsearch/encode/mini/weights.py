@@ -1,14 +1,15 @@
 """The weights file of mini: token table, vocabulary and towers in one safetensors file."""
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encode.mini.features import PREPROCESSING
+from mmsearch.encode.mini.shapes import Shape, Stage
 from mmsearch.errors import ModelError
 from mmsearch.records import Space
 
@@ -30,14 +31,29 @@ def read_tensors(prefix: str, path: Path = WEIGHTS) -> dict[str, NDArray[Any]]:
         return {key.removeprefix(prefix): file.get_tensor(key) for key in chosen}
 
 
+def read_shape(tower: str, path: Path = WEIGHTS) -> Shape:
+    """The shape of a tower: ``image`` or ``audio``."""
+    with _open(path) as file:
+        shapes = json.loads(file.metadata().get("shapes", "{}"))
+    return Shape.read(shapes[tower]) if shapes else FIRST[tower]
+
+
+FIRST = {
+    "image": Shape(3, 64, (Stage(128, 2), Stage(256, 2))),
+    "audio": Shape(1, 48, (Stage(96, 2), Stage(192, 2))),
+}
+"""The towers of mini-1, whose file does not say."""
+
+
 def write(
-    path: Path, tokenizer: str, table: NDArray[np.float16], towers: dict[str, NDArray[Any]]
+    path: Path, tokenizer: str, arrays: dict[str, NDArray[Any]], shapes: dict[str, Shape]
 ) -> None:
     """Write a weights file through a temporary name."""
     from safetensors.numpy import save_file
 
     temporary = path.with_suffix(".tmp")
-    save_file({"text.table": table, **towers}, temporary, metadata={"tokenizer": tokenizer})
+    written = json.dumps({name: shape.settings for name, shape in shapes.items()})
+    save_file(arrays, temporary, metadata={"tokenizer": tokenizer, "shapes": written})
     temporary.replace(path)
 
 

@@ -1,8 +1,6 @@
 """The audio stage: a tower of our own learns labels in words and what YAMNet hears."""
 
-import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
 
 from mmsearch.encode.mini.features import FRAMES_PER_SECOND
-from mmsearch.encode.mini.towers import SIZES, Tower, audio_input, build
-from mmsearch.train.clips import SECONDS, Clips
-from mmsearch.train.loop import Loop, Plan
-from mmsearch.train.text import batches
+from mmsearch.encode.mini.shapes import Shape, Stage
+from mmsearch.encode.mini.towers import Tower, audio_input, build
+from mmsearch.train.batches import batch
+from mmsearch.train.mini.clips import SECONDS, Clips
 
-log = logging.getLogger(__name__)
-
+SHAPE = Shape(1, 48, (Stage(96, 2), Stage(192, 2)))
 BATCH = 64
 TEMPERATURE = 0.07
 LABEL_TEMPLATES = ("{}", "the sound of {}", "sound of a {}", "a {} can be heard")
@@ -35,21 +32,74 @@ class Words:
     labels: Tensor
     classes: Tensor
 
+    def loss(self, points: Tensor, labels: Tensor, teacher: Tensor) -> Tensor:
+        """How far sounds are from the words for them, against all other words.
+
+        Args:
+            points: (n, 256), L2-normalised rows.
+            labels: (n, labels), the share of each label; rows sum to 1.
+            teacher: (n, 521), YAMNet's scores.
+        """
+        named = [cross_entropy(points @ label.T / TEMPERATURE, labels) for label in self.labels]
+        heard = teacher / teacher.sum(dim=1, keepdim=True)
+        wide = cross_entropy(points @ self.classes.T / TEMPERATURE, heard)
+        return torch.stack(named).mean() + 0.3 * wide
+
 
 class Listener(nn.Module):
     """A tower with a second head that gives YAMNet's scores; only the tower is kept."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.tower: Tower = build("audio")
-        self.teacher_head = nn.Linear(SIZES["audio"][1][-1], 521)
+        self.tower: Tower = build(SHAPE)
+        self.teacher_head = nn.Linear(SHAPE.width, 521)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Points of the space, L2-normalised, and logits of YAMNet's scores."""
-        with torch.autocast("cpu", torch.bfloat16):
-            pooled = self.tower.pool(x)
-        pooled = pooled.float()
+        with torch.autocast(x.device.type, torch.bfloat16):
+            features = self.tower.features(x)
+        pooled = features.float().mean(dim=(2, 3))
         return normalize(self.tower.head(pooled), dim=1), self.teacher_head(pooled)
+
+
+@dataclass
+class AudioTask:
+    """To be near the words for each clip, and to hear what YAMNet hears.
+
+    Attributes:
+        clips: The sounds.
+        words: What they are to be near.
+        seed: Of every random choice.
+        device: Where to train.
+    """
+
+    clips: Clips
+    words: Words
+    seed: int
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.seed)
+        self.model = Listener().to(self.device)
+        self._words = Words(self.words.labels.to(self.device), self.words.classes.to(self.device))
+
+    def backward(self, step: int) -> float:
+        """A batch of clips of one length."""
+        rng = np.random.default_rng([self.seed, 8, step])
+        rows = batch(len(self.clips.mels), BATCH, self.seed, step)
+        labels, teacher = (
+            torch.from_numpy(array[rows]).to(self.device)
+            for array in (self.clips.labels, self.clips.teacher)
+        )
+        points, logits = self.model(augment(self.clips.mels[rows], rng).to(self.device))
+        heard = binary_cross_entropy_with_logits(logits, teacher.sqrt())
+        loss = self._words.loss(points, labels, teacher) + 5 * heard
+        loss.backward()
+        return loss.item()
+
+    def evaluate(self) -> dict[str, float]:
+        """Nothing is kept for it."""
+        return {}
 
 
 def augment(mels: NDArray[np.float16], rng: np.random.Generator) -> Tensor:
@@ -66,35 +116,3 @@ def augment(mels: NDArray[np.float16], rng: np.random.Generator) -> Tensor:
         row[band : band + int(rng.integers(0, 9))] = row.mean()
         row[:, moment : moment + int(rng.integers(0, 41))] = row.mean()
     return x + torch.from_numpy(rng.normal(0, 0.05, (len(x), 1, 1, 1)).astype(np.float32))
-
-
-def words_loss(points: Tensor, labels: Tensor, teacher: Tensor, words: Words) -> Tensor:
-    """How far sounds are from the words for them, against all other words.
-
-    Args:
-        points: (n, 256), L2-normalised rows.
-        labels: (n, labels), the share of each label; rows sum to 1.
-        teacher: (n, 521), YAMNet's scores.
-        words: The embedded words.
-    """
-    named = [cross_entropy(points @ label.T / TEMPERATURE, labels) for label in words.labels]
-    heard = teacher / teacher.sum(dim=1, keepdim=True)
-    wide = cross_entropy(points @ words.classes.T / TEMPERATURE, heard)
-    return torch.stack(named).mean() + 0.3 * wide
-
-
-def train_audio(clips: Clips, words: Words, out: Path, plan: Plan) -> Tower:
-    """Train the audio tower contrastively against label texts and AudioSet's class names."""
-    torch.manual_seed(plan.seed)
-    listener = Listener()
-    labels, teacher = torch.from_numpy(clips.labels), torch.from_numpy(clips.teacher)
-    optimizer = torch.optim.AdamW(listener.parameters(), lr=2e-3, weight_decay=0.05)
-    loop = Loop(listener, optimizer, plan.steps, out)
-    rng = np.random.default_rng([plan.seed, 8, loop.done])
-    while loop.running:
-        for numbers in batches(len(clips.mels), BATCH, rng):
-            rows = torch.from_numpy(numbers)
-            points, logits = listener(augment(clips.mels[numbers], rng))
-            heard = binary_cross_entropy_with_logits(logits, teacher[rows].sqrt())
-            loop.step(words_loss(points, labels[rows], teacher[rows], words) + 5 * heard)
-    return listener.tower.eval()

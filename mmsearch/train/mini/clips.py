@@ -1,10 +1,12 @@
 """Five-second training clips: recordings changed and mixed, each with YAMNet's scores for it.
 
-Written in numbered files, so that a killed run continues where it stopped.
+Clips are made in groups, one for each fold of ESC-10, and no recording is in two of them: whatever
+is trained without a group has not heard its recordings. Written in numbered files, so that a killed
+run continues where it stopped.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -14,18 +16,20 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from mmsearch.encode.mini.features import MELS, RATE_HZ, level, log_mel, resample
+from mmsearch.encode.mini.features import RATE_HZ, level, log_mel, resample
 from mmsearch.records import FloatArray
-from mmsearch.train.data import Recording
 from mmsearch.train.files import save_arrays
-from mmsearch.train.synth import SYNTHETIC, synthesise
-from mmsearch.train.teachers import SoundTeacher
+from mmsearch.train.mini.data import KEPT, Recording
+from mmsearch.train.mini.synth import SYNTHETIC, synthesise
+from mmsearch.train.mini.teachers import SoundTeacher
 
 log = logging.getLogger(__name__)
 
 SECONDS = 5
 SAMPLES = SECONDS * RATE_HZ
 CHUNK = 250
+CHUNKS = 5
+"""Files of each group."""
 MIXED = 0.35
 SYNTHESISED = 0.08
 
@@ -50,6 +54,23 @@ def label_names(recordings: Sequence[Recording]) -> list[str]:
     return sorted({recording.label for recording in recordings}) + list(SYNTHETIC)
 
 
+def groups(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
+    """The recordings of each group: the folds share out the instruments' notes.
+
+    What is kept for figures of the instruments is a group of its own.
+    """
+    folds = sorted({r.group for r in recordings if r.kind == "esc10"})
+    found: dict[str, list[Recording]] = {fold: [] for fold in folds} | {KEPT: []}
+    notes = [r for r in recordings if r.kind == "instruments"]
+    for recording in recordings:
+        if recording.kind == "esc10":
+            found[recording.group].append(recording)
+    for number, recording in enumerate(note for note in notes if not note.kept):
+        found[folds[number % len(folds)]].append(recording)
+    found[KEPT] = [note for note in notes if note.kept]
+    return found
+
+
 def read(path: Path) -> FloatArray:
     """A sound file as mono at 16 kHz: (n,) float32."""
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
@@ -71,12 +92,15 @@ def change(samples: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def make_clip(
-    sounds: Sequence[FloatArray],
-    labels: Sequence[str],
-    names: Sequence[str],
-    rng: np.random.Generator,
+    sounds: Mapping[str, Sequence[FloatArray]], names: Sequence[str], rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """One clip and the share of each label in it: (80000,) and (labels,) float32."""
+    """One clip and the share of each label in it: (80000,) and (labels,) float32.
+
+    Args:
+        sounds: Recordings by label; every label is as likely, however many it has.
+        names: All labels.
+        rng: Of every choice.
+    """
     shares = np.zeros(len(names), np.float32)
     clip = np.zeros(SAMPLES, np.float32)
     count = 2 if rng.random() < MIXED else 1
@@ -85,17 +109,16 @@ def make_clip(
             label = str(rng.choice(list(SYNTHETIC)))
             sound = synthesise(label, SECONDS, rng)
         else:
-            # every label is as likely, however many recordings it has
-            label = str(rng.choice(sorted(set(labels))))
-            members = [number for number, other in enumerate(labels) if other == label]
-            sound = sounds[int(rng.choice(members))]
+            label = str(rng.choice(sorted(sounds)))
+            sound = sounds[label][int(rng.integers(len(sounds[label])))]
         clip += np.sqrt(share) * change(sound, rng)
         shares[names.index(label)] += share
     return level(clip), shares
 
 
 def make_chunk(
-    first: int,
+    number: int,
+    group: str,
     recordings: Sequence[Recording],
     names: Sequence[str],
     data: Path,
@@ -104,12 +127,13 @@ def make_chunk(
 ) -> None:
     """Make, describe and write one file of clips."""
     teacher = SoundTeacher(data / "teachers")
-    sounds = [read(recording.path) for recording in recordings]
-    labels = [recording.label for recording in recordings]
-    rng = np.random.default_rng([seed, 7, first])
-    made = [make_clip(sounds, labels, names, rng) for _ in range(CHUNK)]
+    sounds: dict[str, list[FloatArray]] = {}
+    for recording in recordings:
+        sounds.setdefault(recording.label, []).append(read(recording.path))
+    rng = np.random.default_rng([seed, 7, number, *group.encode()])
+    made = [make_clip(sounds, names, rng) for _ in range(CHUNK)]
     save_arrays(
-        out / f"{first:06d}.npz",
+        out / f"{group}-{number:02d}.npz",
         mels=np.stack([log_mel(clip) for clip, _ in made]).astype(np.float16),
         labels=np.stack([shares for _, shares in made]),
         teacher=np.stack([teacher(clip / np.abs(clip).max()) for clip, _ in made]),
@@ -117,32 +141,39 @@ def make_chunk(
 
 
 def make_clips(
-    count: int, recordings: Sequence[Recording], data: Path, out: Path, seed: int, workers: int = 2
-) -> None:
-    """Make the clips that have no file yet."""
+    recordings: Sequence[Recording],
+    wanted: Sequence[str],
+    data: Path,
+    out: Path,
+    seed: int,
+    workers: int,
+) -> Clips:
+    """Make the clips of some groups that have no file yet, and read them all."""
     out.mkdir(parents=True, exist_ok=True)
-    starts = range(0, count, CHUNK)
-    missing = [first for first in starts if not (out / f"{first:06d}.npz").exists()]
-    work = partial(
-        make_chunk,
-        recordings=recordings,
-        names=label_names(recordings),
-        data=data,
-        out=out,
-        seed=seed,
-    )
+    members, names = groups(recordings), label_names(recordings)
     with get_context("spawn").Pool(workers) as pool:
-        for done, _ in enumerate(pool.imap(work, missing), 1):
-            log.info("clips: %d of %d chunks", len(starts) - len(missing) + done, len(starts))
+        for group in wanted:
+            numbers = [n for n in range(CHUNKS) if not (out / f"{group}-{n:02d}.npz").exists()]
+            work = partial(
+                make_chunk,
+                group=group,
+                recordings=members[group],
+                names=names,
+                data=data,
+                out=out,
+                seed=seed,
+            )
+            for done, _ in enumerate(pool.imap(work, numbers), 1):
+                log.info("clips: group %s, %d of %d files", group, done, len(numbers))
+    return load_clips(out, wanted)
 
 
-def load_clips(out: Path) -> Clips:
-    """Read every clip made so far."""
-    parts = [dict(np.load(path, allow_pickle=False)) for path in sorted(out.glob("*.npz"))]
-    mels = np.concatenate([part["mels"] for part in parts])
-    assert mels.shape[1] == MELS
+def load_clips(out: Path, wanted: Sequence[str]) -> Clips:
+    """Read every clip of some groups."""
+    paths = [path for group in wanted for path in sorted(out.glob(f"{group}-*.npz"))]
+    parts = [dict(np.load(path, allow_pickle=False)) for path in paths]
     return Clips(
-        mels=mels,
+        mels=np.concatenate([part["mels"] for part in parts]),
         labels=np.concatenate([part["labels"] for part in parts]),
         teacher=np.concatenate([part["teacher"] for part in parts]),
     )

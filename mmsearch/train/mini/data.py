@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ESC10_TEST_FOLD = "4"
 TEST_NOTES = ("D", "Gs")
-"""Sounds that are kept for reported figures, never trained on."""
+"""Notes of the instruments, in every octave, that are kept for reported figures."""
+
+KEPT = "kept"
 
 SENTENCE_FILES = (
     "audiocaps_train.txt",
@@ -29,11 +30,13 @@ class Picture:
         path: The file.
         texts: Captions, or one sentence made from its class name; empty when nothing is known.
         kind: The collection it comes from.
+        least: The smallest share of it that its texts are true of.
     """
 
     path: Path
     texts: tuple[str, ...]
     kind: str
+    least: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,11 @@ class Recording:
     kind: str
     group: str
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is a note that is only for reported figures."""
+        return self.kind == "instruments" and self.group.rstrip("0123456789") in TEST_NOTES
+
 
 def words(name: str) -> str:
     """A class or file name as plain words: ``grand_piano`` → ``grand piano``."""
@@ -63,15 +71,20 @@ def flickr(data: Path, split: str) -> list[Picture]:
     """The photographs of one split of Flickr8k with their five captions each."""
     rows = map(json.loads, (data / "flickr8k/captions.jsonl").read_text().splitlines())
     return [
-        Picture(data / "flickr8k" / row["image"], tuple(row["captions"]), "flickr8k")
+        Picture(data / "flickr8k" / row["image"], tuple(row["captions"]), f"flickr8k-{split}")
         for row in rows
         if row["split"] == split
     ]
 
 
-def pictures(data: Path) -> list[Picture]:
-    """Every picture to train on: the Flickr8k train split first, then the other collections."""
-    found = flickr(data, "train")
+def pictures(data: Path, dev: bool) -> list[Picture]:
+    """Every picture to train on: Flickr8k first, then the other collections.
+
+    Args:
+        data: The folder of the data.
+        dev: Whether to add the Flickr8k dev split, from which figures are reported.
+    """
+    found = flickr(data, "train") + (flickr(data, "dev") if dev else [])
     found += [Picture(path, (), "photos") for path in sorted(data.glob("photos/**/*.jpg"))]
     templates = {
         "caltech101": "a photo of a {}",
@@ -85,7 +98,7 @@ def pictures(data: Path) -> list[Picture]:
 
 
 def recordings(data: Path) -> list[Recording]:
-    """Every labelled sound, those kept for figures included."""
+    """Every labelled sound."""
     found = [
         Recording(path, words(path.parent.name), "esc10", path.name.split("-")[0])
         for path in sorted(data.glob("esc10/*/*.ogg"))
@@ -96,17 +109,11 @@ def recordings(data: Path) -> list[Recording]:
     return found
 
 
-def kept_for_figures(recording: Recording) -> bool:
-    """Whether a sound is only for reported figures: a fold of ESC-10, two notes in every octave."""
-    if recording.kind == "esc10":
-        return recording.group == ESC10_TEST_FOLD
-    return recording.group.rstrip("0123456789") in TEST_NOTES
-
-
-def sentences(data: Path) -> list[str]:
-    """Captions of pictures and sounds, each once; none of the Flickr8k dev split."""
+def sentences(data: Path, dev: bool) -> list[str]:
+    """Captions of pictures and sounds, each once; those of the Flickr8k dev split if wanted."""
     lines = [line for name in SENTENCE_FILES for line in _lines(data / "captions" / name)]
-    lines += [text.strip() for picture in flickr(data, "train") for text in picture.texts]
+    for split in ("train", "dev") if dev else ("train",):
+        lines += [text.strip() for picture in flickr(data, split) for text in picture.texts]
     return list(dict.fromkeys(filter(None, lines)))
 
 

@@ -1,4 +1,4 @@
-"""The weights file: what the stages trained, in float16, with the vocabulary."""
+"""The weights file: what the stages trained, small, with the vocabulary."""
 
 from pathlib import Path
 from typing import Any
@@ -7,18 +7,40 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from mmsearch.encode.mini.shapes import Shape
 from mmsearch.encode.mini.towers import Tower
 from mmsearch.encode.mini.weights import write
-from mmsearch.train.text import TokenTable
+from mmsearch.records import FloatArray
 
 
-def export(path: Path, tokenizer: Tokenizer, table: TokenTable, towers: dict[str, Tower]) -> None:
-    """Write the trained table and towers as one weights file."""
+def export(
+    path: Path,
+    tokenizer: Tokenizer,
+    rows: FloatArray,
+    towers: dict[str, Tower],
+    shapes: dict[str, Shape],
+) -> None:
+    """Write the trained table and towers as one weights file.
+
+    Args:
+        path: Where.
+        tokenizer: The vocabulary.
+        rows: (vocabulary, 256), the token vectors; only their ratios count.
+        towers: By name, in float16 from now on.
+        shapes: Theirs.
+    """
     arrays: dict[str, NDArray[Any]] = {}
     for name, tower in towers.items():
         for key, value in tower.state_dict().items():
             if not key.endswith("num_batches_tracked"):
                 arrays[f"{name}.{key}"] = value.contiguous().numpy().astype(np.float16)
-    # a largest entry of 1 is where float16 is precise; only the rows' ratios count
-    rows = table.rows.detach().numpy()
-    write(path, tokenizer.to_str(), (rows / np.abs(rows).max()).astype(np.float16), arrays)
+    arrays["text.table"], arrays["text.scale"] = eighth(rows)
+    write(path, tokenizer.to_str(), arrays, shapes)
+
+
+def eighth(rows: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """Rows as whole numbers of -127 to 127, each row with its own scale: a cosine of 0.9999."""
+    # a largest scale of 1 is where float16 is precise
+    largest = np.maximum(np.abs(rows).max(axis=1), 1e-12)
+    scale = (largest / largest.max()).astype(np.float16)
+    return np.rint(rows / largest[:, None] * 127).astype(np.int8), scale

@@ -1,9 +1,8 @@
-"""The head stage: from the image teacher's outputs into the space, and the text table to meet it.
+"""The head stage: from the image teacher's features into the space, and the token table to meet it.
 
 What the heads say of a picture is what the image tower learns from.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
@@ -15,16 +14,17 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mmsearch.encode.mini.weights import DIM
-from mmsearch.train.data import Picture
-from mmsearch.train.losses import contrastive_loss, cosine_loss
-from mmsearch.train.text import Bags, TokenTable, batches
-
-log = logging.getLogger(__name__)
+from mmsearch.train.batches import batch
+from mmsearch.train.losses import cosine_loss, info_nce
+from mmsearch.train.mini.data import Picture
+from mmsearch.train.mini.text import Bags, TokenTable
 
 BATCH = 512
-EPOCHS = 8
-HEADS = 3
+FOLDS = 4
+HIDDEN = 1024
 TEMPERATURE = 0.05
+STAY = 2.0
+"""Weight of each text's wish to stay where it was."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ class Pairs:
     def draw(self, numbers: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         """A random text for each of some pairs."""
         return self.first[numbers] + rng.integers(0, self.count[numbers])
+
+    def text_groups(self, texts: int) -> NDArray[np.int64]:
+        """(texts,) int64, the group that each text belongs to."""
+        found = np.zeros(texts, np.int64)
+        for first, count, group in zip(self.first, self.count, self.group, strict=True):
+            found[first : first + count] = group
+        return found
 
     def same(self, numbers: NDArray[np.int64]) -> Tensor:
         """(n, n) bool: whose texts fit whom."""
@@ -74,66 +81,88 @@ def pair_up(pictures: Sequence[Picture], owners: NDArray[np.int64]) -> tuple[Pai
 
 
 class Heads(nn.Module):
-    """Several two-layer heads whose mean is steadier than each of them."""
+    """One two-layer head for each fold of the pictures, trained without the texts of that fold.
+
+    So what they say of a training picture is what they would say of a new one: a head that has
+    seen a picture's captions knows them by heart, which is not to be learned from its pixels.
+    """
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
         self.members = nn.ModuleList(
             nn.Sequential(
-                nn.Dropout(0.2),
-                nn.Linear(inputs, 1536),
+                nn.Dropout(0.1),
+                nn.Linear(inputs, HIDDEN),
                 nn.GELU(),
-                nn.Dropout(0.6),
-                nn.Linear(1536, DIM),
+                nn.Dropout(0.5),
+                nn.Linear(HIDDEN, DIM),
             )
-            for _ in range(HEADS)
+            for _ in range(FOLDS)
         )
 
-    def each(self, x: Tensor) -> list[Tensor]:
-        """What every head says: (n, 256) each, L2-normalised rows."""
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs = [member(x) for member in self.members]
-        return [normalize(output.float(), dim=1) for output in outputs]
+    def forward(self, x: Tensor, fold: Tensor) -> Tensor:
+        """What the heads say of features: (n, 256), L2-normalised rows.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The normalised mean of the heads: (n, 256)."""
-        return normalize(torch.stack(self.each(x)).sum(dim=0), dim=1)
+        Args:
+            x: (n, inputs).
+            fold: (n,) int64, whose head alone is to speak; -1 for the mean of all.
+        """
+        each = torch.stack([normalize(member(x), dim=1) for member in self.members])
+        alone = each[fold.clamp(min=0), torch.arange(len(x))]
+        mean = normalize(each.sum(dim=0), dim=1)
+        return torch.where(fold[:, None] < 0, mean, alone)
 
 
-def train_heads(table: TokenTable, inputs: Tensor, pairs: Pairs, bags: Bags, seed: int) -> Heads:
-    """Train heads and token vectors contrastively; texts stay near where they were.
+def folds(pairs: Pairs, owners: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The fold of each view: (views,) int64; -1 where the picture has no texts."""
+    found = np.full(len(owners), -1, np.int64)
+    found[pairs.rows] = owners[pairs.rows] % FOLDS
+    return found
 
-    Args:
-        table: Trained in place.
-        inputs: (views, 2025) float32, the scaled outputs of the teacher.
+
+@dataclass
+class HeadsTask:
+    """Heads and token vectors meet contrastively; texts stay near where they were.
+
+    Attributes:
+        heads: Start at random.
+        table: Trained with them.
+        inputs: (views, channels) float32, the teacher's features of whole views.
+        fold: (views,) int64, see ``folds``.
         pairs: Views with texts.
         bags: The texts.
-        seed: Of the heads' start and of the order.
+        seed: Of the order.
     """
-    torch.manual_seed(seed)
-    heads = Heads(inputs.shape[1])
-    with torch.no_grad():
-        before = table(bags[np.arange(len(bags))])
-    groups = [
-        {"params": heads.parameters(), "lr": 1e-3, "weight_decay": 0.1},
-        {"params": table.parameters(), "lr": 1e-3, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups)
-    steps = EPOCHS * (len(pairs.rows) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, steps, pct_start=0.1)
-    rng = np.random.default_rng([seed, 4])
-    heads.train()
-    for epoch in range(EPOCHS):
-        for numbers in batches(len(pairs.rows), BATCH, rng):
-            chosen = pairs.draw(numbers, rng)
-            texts, same = table(bags[chosen]), pairs.same(numbers)
-            images = heads.each(inputs[torch.from_numpy(pairs.rows[numbers])])
-            loss = 0.5 * HEADS * cosine_loss(texts, before[torch.from_numpy(chosen)])
-            for image in images:
-                loss = loss + contrastive_loss(image, texts, same, TEMPERATURE)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-        log.info("heads: epoch %d, loss %.4f", epoch + 1, loss.item())
-    return heads.eval()
+
+    heads: Heads
+    table: TokenTable
+    inputs: Tensor
+    fold: NDArray[np.int64]
+    pairs: Pairs
+    bags: Bags
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.model = nn.ModuleDict({"heads": self.heads, "table": self.table})
+        with torch.no_grad():
+            self._before = self.table(self.bags[np.arange(len(self.bags))])
+
+    def backward(self, step: int) -> float:
+        """The texts of a batch against the pictures of every head that may know them."""
+        numbers = batch(len(self.pairs.rows), BATCH, self.seed, step)
+        rng = np.random.default_rng([self.seed, 4, step])
+        chosen, views = self.pairs.draw(numbers, rng), self.pairs.rows[numbers]
+        texts, same = self.table(self.bags[chosen]), self.pairs.same(numbers)
+        inputs, fold = self.inputs[torch.from_numpy(views)], torch.from_numpy(self.fold[views])
+        loss = STAY * cosine_loss(texts, self._before[torch.from_numpy(chosen)])
+        for number, member in enumerate(self.heads.members):
+            may = fold != number
+            images = normalize(member(inputs[may]), dim=1)
+            contrast = info_nce(images @ texts[may].T / TEMPERATURE, same[may][:, may])
+            loss = loss + contrast / FOLDS
+        loss.backward()
+        return loss.item()
+
+    def evaluate(self) -> dict[str, float]:
+        """Nothing is kept for it."""
+        return {}

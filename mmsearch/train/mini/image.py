@@ -1,126 +1,158 @@
-"""The image stage: a tower of our own learns to say what the heads say of each picture."""
+"""The image stage: a tower of our own learns to see what the teacher sees, in words' terms."""
 
-import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, normalize, smooth_l1_loss
+from torch.nn.functional import affine_grid, grid_sample, mse_loss, normalize
 
 from mmsearch.encode.mini.features import IMAGE_SIDE
-from mmsearch.encode.mini.towers import SIZES, Tower, build, image_input
-from mmsearch.train.heads import TEMPERATURE, Pairs
-from mmsearch.train.loop import Loop, Plan
-from mmsearch.train.losses import contrastive_loss, cosine_loss, similarity_loss
-from mmsearch.train.text import batches
-from mmsearch.train.views import VIEW_SIDE, Views
+from mmsearch.encode.mini.shapes import Shape, Stage
+from mmsearch.encode.mini.towers import Tower, build
+from mmsearch.train.batches import batch
+from mmsearch.train.losses import cosine_loss, divergence, nearest_loss
+from mmsearch.train.mini.heads import Heads, Pairs
+from mmsearch.train.mini.views import CHANNELS, Views
 
-log = logging.getLogger(__name__)
-
-BATCH = 96
-SMALLEST_CROP = 112
-
-
-def scale(teacher: NDArray[np.float16]) -> Tensor:
-    """Bring the teacher's outputs to mean 0 and deviation 1: (n, 2025) float32.
-
-    Square roots bring the many small class scores nearer to the few large ones.
-    """
-    rooted = np.sqrt(np.maximum(teacher.astype(np.float32), 0))
-    scaled = (rooted - rooted.mean(axis=0)) / (rooted.std(axis=0) + 1e-2)
-    return torch.from_numpy(np.clip(scaled, -6, 6))
-
-
-def augment(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
-    """A batch as the tower takes it, changed a little: (n, 3, 112, 112) float32.
-
-    Each picture is mirrored or not and changed in brightness, contrast and colour; the whole batch
-    is cropped by up to an eighth, little enough that the teacher's words still hold.
-    """
-    side = int(rng.integers(SMALLEST_CROP, VIEW_SIDE + 1))
-    top, left = rng.integers(0, VIEW_SIDE - side + 1, 2)
-    x = image_input(torch.from_numpy(pixels[:, top : top + side, left : left + side]))
-    if side != IMAGE_SIDE:
-        x = interpolate(x, (IMAGE_SIDE, IMAGE_SIDE), mode="bilinear")
-    mirrored = torch.from_numpy(rng.random(len(x)) < 0.5)
-    x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
-    gain = torch.from_numpy(rng.uniform(0.75, 1.25, (len(x), 3, 1, 1)).astype(np.float32))
-    gain = (gain + gain.mean(dim=1, keepdim=True)) / 2
-    shift = torch.from_numpy(rng.uniform(-0.15, 0.15, (len(x), 1, 1, 1)).astype(np.float32))
-    return (x * gain + shift).contiguous(memory_format=torch.channels_last)
+SHAPE = Shape(3, 64, (Stage(64, 1, 1), Stage(192, 2), Stage(384, 1)), hidden=1024)
+BATCH = 128
+ANCHORS = 2048
+TEMPERATURE = 0.05
+CELLS = 7
 
 
 class Watcher(nn.Module):
-    """A tower with a second head that names the teacher's outputs; only the tower is kept."""
+    """A tower with a second head that names the teacher's features; only the tower is kept."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.tower: Tower = build("image")
-        self.teacher_head = nn.Linear(SIZES["image"][1][-1], 2025)
+        self.tower: Tower = build(SHAPE)
+        self.describe = nn.Conv2d(SHAPE.width, CHANNELS, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Points of the space, not yet of unit length, and guesses of the teacher's outputs."""
-        with torch.autocast("cpu", torch.bfloat16):
-            pooled = self.tower.pool(x)
-        pooled = pooled.float()
-        return self.tower.head(pooled), self.teacher_head(pooled)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What the tower is to say of each view, and the texts that some of them have.
-
-    Attributes:
-        teacher: (views, 2025) float32, the scaled outputs of the image teacher.
-        targets: (views, 256) float32, what the heads say; L2-normalised rows.
-        pairs: Views with texts.
-        texts: (texts, 256) float32, the text tower's embeddings.
-    """
-
-    teacher: Tensor
-    targets: Tensor
-    pairs: Pairs
-    texts: Tensor
-
-    def loss(
-        self, points: Tensor, rows: Tensor, paired: NDArray[np.int64], rng: np.random.Generator
-    ) -> Tensor:
-        """How far a batch is from its targets, and its last views from their texts.
+        """What is seen as a whole and in each place.
 
         Args:
-            points: (n, 256), L2-normalised rows.
-            rows: (n,) int64, the views; the last ones are ``pairs.rows[paired]``.
-            paired: (m,) int64.
-            rng: Chooses one text for each of the last views.
+            x: (n, 3, 112, 112) float32.
+
+        Returns:
+            (n, 256) L2-normalised rows, and (n, 256, 7, 7).
         """
-        targets = self.targets[rows]
-        texts = self.texts[torch.from_numpy(self.pairs.draw(paired, rng))]
-        contrast = contrastive_loss(
-            points[-len(paired) :], texts, self.pairs.same(paired), TEMPERATURE
-        )
-        alike = similarity_loss(points, targets, temperature=0.1)
-        return cosine_loss(points, targets) + 0.2 * alike + 0.2 * contrast
+        with torch.autocast(x.device.type, torch.bfloat16):
+            features = self.tower.features(x)
+            places = self.describe(features)
+        points = self.tower.head(features.float().mean(dim=(2, 3)))
+        return normalize(points, dim=1), places.float()
 
 
-def train_image(views: Views, lesson: Lesson, out: Path, plan: Plan) -> Tower:
-    """Train the image tower: to say what the heads say, and to meet its captions.
+@dataclass
+class ImageTask:
+    """To say of each view what the heads say, place by place what the teacher says, and its texts.
 
-    Half of each batch is drawn from all views, half from those with texts, for the contrast.
+    Attributes:
+        views: The pictures.
+        heads: Trained; they turn the teacher's features into points of the space.
+        fold: (views,) int64, whose head speaks for each view.
+        texts: (texts, 256) float32, the text tower's embeddings; L2-normalised rows.
+        pairs: Views with texts.
+        seed: Of every random choice.
+        device: Where to train.
     """
-    torch.manual_seed(plan.seed)
-    watcher, half = Watcher(), BATCH // 2
-    optimizer = torch.optim.AdamW(watcher.parameters(), lr=2e-3, weight_decay=0.02)
-    loop = Loop(watcher, optimizer, plan.steps, out)
-    rng = np.random.default_rng([plan.seed, 6, loop.done])
-    while loop.running:
-        for anything in batches(len(views.pixels), half, rng):
-            paired = rng.choice(len(lesson.pairs.rows), half, replace=False)
-            numbers = np.concatenate([anything, lesson.pairs.rows[paired]])
-            rows = torch.from_numpy(numbers)
-            points, guess = watcher(augment(views.pixels[numbers], rng))
-            loss = lesson.loss(normalize(points, dim=1), rows, paired, rng)
-            loop.step(loss + smooth_l1_loss(guess, lesson.teacher[rows]))
-    return watcher.tower.eval()
+
+    views: Views
+    heads: Heads
+    fold: NDArray[np.int64]
+    texts: Tensor
+    pairs: Pairs
+    seed: int
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.seed)
+        self.model = Watcher().to(self.device)
+        self.heads, self.texts = self.heads.to(self.device), self.texts.to(self.device)
+        count = min(256, len(self.views))
+        some = np.random.default_rng(self.seed).choice(len(self.views), count, replace=False)
+        self._spread = torch.from_numpy(self.views.maps(some).astype(np.float32)).var(dim=0).mean()
+        self._pair_of = np.full(len(self.views), -1)
+        self._pair_of[self.pairs.rows] = np.arange(len(self.pairs.rows))
+        self._groups = self.pairs.text_groups(len(self.texts))
+
+    def backward(self, step: int) -> float:
+        """A batch of all views."""
+        rng = np.random.default_rng([self.seed, 6, step])
+        numbers = batch(len(self.views), BATCH, self.seed, step)
+        pixels, maps = jitter(
+            torch.from_numpy(self.views.pixels(numbers)).to(self.device),
+            torch.from_numpy(self.views.maps(numbers)).to(self.device),
+            rng,
+        )
+        fold = torch.from_numpy(self.fold[numbers]).to(self.device)
+        with torch.no_grad():
+            targets = self.heads(maps.mean(dim=(2, 3)), fold)
+        points, places = self.model(recolour(pixels, rng))
+        loss = (
+            mse_loss(places, maps) / self._spread
+            + cosine_loss(points, targets)
+            + self._texts_loss(points, targets, numbers, rng)
+        )
+        loss.backward()
+        return loss.item()
+
+    def _texts_loss(
+        self, points: Tensor, targets: Tensor, numbers: NDArray[np.int64], rng: np.random.Generator
+    ) -> Tensor:
+        """How far the nearest of many texts are from the heads' nearest and from the true ones."""
+        some = rng.choice(len(self.texts), ANCHORS)
+        anchors = self.texts[torch.from_numpy(some)]
+        alike = divergence(points @ anchors.T, targets @ anchors.T, TEMPERATURE)
+        paired = np.flatnonzero(self._pair_of[numbers] >= 0)
+        pairs = self._pair_of[numbers[paired]]
+        own = self.texts[torch.from_numpy(self.pairs.draw(pairs, rng))]
+        skip = torch.from_numpy(self.pairs.group[pairs][:, None] == self._groups[some])
+        skip = skip.to(self.device)
+        mine = points[torch.from_numpy(paired)]
+        return 0.2 * alike + 0.1 * nearest_loss(mine, own, anchors, skip, TEMPERATURE)
+
+    def evaluate(self) -> dict[str, float]:
+        """Nothing is kept for it."""
+        return {}
+
+
+def jitter(pixels: Tensor, maps: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Cut, stretch and mirror views, and what was said of their places with them.
+
+    Args:
+        pixels: (n, 128, 128, 3).
+        maps: (n, 7, 7, channels).
+        rng: Of the cuts: 70 to 100 % of each side.
+
+    Returns:
+        (n, 3, 112, 112) float32, 0 to 255, and (n, channels, 7, 7) float32.
+    """
+    size = rng.uniform(0.7, 1.0, (len(pixels), 2))
+    shift = (1 - size) * rng.uniform(-1, 1, (len(pixels), 2))
+    mirror = rng.choice([-1.0, 1.0], len(pixels))
+    theta = np.zeros((len(pixels), 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = size[:, 0] * mirror, size[:, 1], shift
+    box = torch.from_numpy(theta).to(pixels.device)
+    return _cut(pixels, box, IMAGE_SIDE), _cut(maps, box, CELLS)
+
+
+def _cut(x: Tensor, box: Tensor, side: int) -> Tensor:
+    """Sample a square from a part of each row: (n, h, w, c) to (n, c, side, side) float32."""
+    grid = affine_grid(box, [len(x), x.shape[3], side, side], align_corners=False)
+    rows = x.float().permute(0, 3, 1, 2)
+    return grid_sample(rows, grid, padding_mode="border", align_corners=False)
+
+
+def recolour(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Change brightness, contrast and the balance of colours a little: within -1 to 1."""
+    gain, tint, shift = (
+        torch.from_numpy(rng.uniform(low, high, (len(x), channels, 1, 1)).astype(np.float32))
+        for low, high, channels in ((0.8, 1.2, 1), (0.93, 1.07, 3), (-0.1, 0.1, 1))
+    )
+    scaled = (x / 127.5 - 1.0) * (gain * tint).to(x.device) + shift.to(x.device)
+    return scaled.clamp(-1, 1).contiguous(memory_format=torch.channels_last)

@@ -17,12 +17,12 @@ from mmsearch.train.losses import cosine_loss, similarity_loss
 
 log = logging.getLogger(__name__)
 
-VOCABULARY = 16_000
+VOCABULARY = 24_000
 BATCH = 1024
 
 
 def train_vocabulary(texts: Sequence[str]) -> Tokenizer:
-    """Learn word pieces from texts: lower case, accents removed, 16,000 pieces."""
+    """Learn word pieces from texts: lower case, accents removed, 24,000 pieces."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=40))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -37,9 +37,10 @@ def train_vocabulary(texts: Sequence[str]) -> Tokenizer:
 class TokenTable(nn.Module):
     """Texts as sums of token vectors."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, rows: Tensor) -> None:
+        """Start with given vectors: (vocabulary, 256) float32."""
         super().__init__()
-        self.rows = nn.Parameter(torch.randn(size, DIM) * 0.02)
+        self.rows = nn.Parameter(rows.clone())
 
     def forward(self, bags: tuple[Tensor, Tensor]) -> Tensor:
         """Embed bags of token ids: (n, 256), L2-normalised rows."""
@@ -90,7 +91,7 @@ def train_table(bags: Bags, size: int, targets: Tensor, epochs: int, seed: int) 
         seed: Of the initial rows and the order.
     """
     torch.manual_seed(seed)
-    table = TokenTable(size)
+    table = TokenTable(torch.randn(size, DIM) * 0.02)
     optimizer = torch.optim.Adam(table.parameters(), lr=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=0.01, total_steps=epochs * (len(bags) // BATCH), pct_start=0.1

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.records import FloatArray
-from mmsearch.train.data import descriptions, names, sentences
 from mmsearch.train.files import save_arrays
-from mmsearch.train.teachers import TextTeacher
+from mmsearch.train.mini.data import descriptions, names, sentences
+from mmsearch.train.mini.teachers import TextTeacher
 
 log = logging.getLogger(__name__)
 
 CHUNK = 4096
+COMMON = 20_000
 TEMPLATES = ("a photo of a {}", "the sound of a {}", "{} sound", "a picture of {}")
 
 
@@ -29,12 +30,22 @@ def phrases(lines: Sequence[str], count: int, seed: int) -> list[str]:
     return found
 
 
-def corpus(data: Path, seed: int) -> list[str]:
+def common_words() -> list[str]:
+    """The 20,000 most frequent English words, from the package wordfreq (Speer 2022)."""
+    from wordfreq import top_n_list
+
+    words = top_n_list("en", COMMON)
+    return [word for word in words if word.isascii() and word.isalpha() and len(word) > 2]
+
+
+def corpus(data: Path, seed: int, dev: bool) -> list[str]:
     """Every text of the text stage, each once, in a random but repeatable order."""
-    things, lines = names(data), sentences(data)
+    things, lines = names(data), sentences(data, dev)
     single = sorted({word.strip('.,!?"()') for line in lines for word in line.lower().split()})
-    texts = things + single + lines + descriptions(data) + phrases(lines, 40_000, seed)
+    common = common_words()
+    texts = things + single + common + lines + descriptions(data) + phrases(lines, 40_000, seed)
     texts += [template.format(thing) for template in TEMPLATES for thing in things]
+    texts += [TEMPLATES[0].format(word) for word in common]
     unique = list(dict.fromkeys(filter(None, texts)))
     order = np.random.default_rng([seed, 2]).permutation(len(unique))
     return [unique[number] for number in order]

@@ -1,0 +1,133 @@
+"""Aligned models: frozen encoders of a base model, with trained heads behind them.
+
+A folder that ``mmsearch train align`` has written: ``model.json`` says which base model and which
+heads, ``heads.safetensors`` holds their arrays.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmsearch.config import InputLimits
+from mmsearch.encode.base import Encoder, Model
+from mmsearch.encode.heads import Head, HeadKind, unit
+from mmsearch.errors import ModelError
+from mmsearch.records import FloatArray, Modality, Space
+
+KIND = "aligned"
+ARRAYS = "heads.safetensors"
+
+
+class AlignedEncoder:
+    """Embeds with the base model's encoders of a modality, and maps the result with a head.
+
+    Where the base has several spaces for the modality, their embeddings stand side by side.
+    """
+
+    def __init__(self, bases: Sequence[Encoder], head: Head, space: Space) -> None:
+        self._bases, self._head, self.space = bases, head, space
+
+    @property
+    def modality(self) -> Modality:
+        """What it embeds."""
+        return self._bases[0].modality
+
+    @cached_property
+    def limits(self) -> InputLimits:
+        """What suits all encoders of the base."""
+        return InputLimits.shared([base.limits for base in self._bases])
+
+    @property
+    def batch_size(self) -> int:
+        """The smallest of the base's."""
+        return min(base.batch_size for base in self._bases)
+
+    def fits(self, text: str) -> bool:
+        """Whether every encoder of the base embeds the whole text."""
+        return all(base.fits(text) for base in self._bases)
+
+    def prepare(self, decoded: Any) -> tuple[Any, ...]:
+        """What each encoder of the base takes."""
+        return tuple(base.prepare(decoded) for base in self._bases)
+
+    def encode(self, prepared: Sequence[tuple[Any, ...]]) -> FloatArray:
+        """Embed a batch: (n, dim) float32; rows of unit length unless the head is folded."""
+        if not prepared:
+            return np.zeros((0, self.space.dim), np.float32)
+        columns = zip(*prepared, strict=True)
+        found = [unit(b.encode(column)) for b, column in zip(self._bases, columns, strict=True)]
+        return self._head(np.concatenate(found, axis=1))
+
+
+def load(folder: Path, settings: Mapping[str, Any], base: Model) -> Model:
+    """Return the model of a folder.
+
+    Args:
+        folder: Holds the heads.
+        settings: What its ``model.json`` says.
+        base: The base model that it names.
+
+    Raises:
+        ModelError: The heads cannot be read, or do not fit the base.
+    """
+    heads = read_heads(folder, settings)
+    covered = {encoder.modality for encoder in base.encoders}
+    if not covered.issuperset(heads):
+        raise ModelError(f"{folder}: has heads for {', '.join(heads)}, which its base lacks")
+    space = Space(
+        name=KIND,
+        dim=int(settings["dim"]),
+        normalized=not any("fold" in head.arrays for head in heads.values()),
+        checkpoint=str(folder),
+        sha256=_sha256(folder, base),
+    )
+    encoders = [
+        AlignedEncoder([base.encoder(name) for name in base.fields(modality)], head, space)
+        for modality, head in heads.items()
+    ]
+    return Model(str(folder), tuple(encoders))
+
+
+def read_heads(folder: Path, settings: Mapping[str, Any]) -> dict[Modality, Head]:
+    """The heads of a folder by modality."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(folder / ARRAYS)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder / ARRAYS}: the heads cannot be read: {error}") from error
+    return {
+        Modality(name): Head(
+            HeadKind(kind),
+            {k.removeprefix(f"{name}."): a for k, a in arrays.items() if k.startswith(f"{name}.")},
+        )
+        for name, kind in settings["heads"].items()
+    }
+
+
+def write(folder: Path, heads: Mapping[Modality, Head], dim: int) -> dict[str, Any]:
+    """Write heads into a folder; returns what ``model.json`` is to say of them."""
+    from safetensors.numpy import save_file
+
+    arrays = {
+        f"{modality}.{name}": np.ascontiguousarray(array)
+        for modality, head in heads.items()
+        for name, array in head.arrays.items()
+    }
+    temporary = folder / f"{ARRAYS}.tmp"
+    save_file(arrays, temporary)
+    temporary.replace(folder / ARRAYS)
+    kinds = {str(modality): head.kind.value for modality, head in heads.items()}
+    return {"kind": KIND, "dim": dim, "heads": kinds}
+
+
+def _sha256(folder: Path, base: Model) -> str:
+    digest = hashlib.sha256((folder / ARRAYS).read_bytes())
+    for space in base.spaces:
+        digest.update(space.sha256.encode())
+    return digest.hexdigest()

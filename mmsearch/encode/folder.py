@@ -1,0 +1,53 @@
+"""Models that were trained into a folder: ``model.json`` beside the weights."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmsearch.encode import aligned
+from mmsearch.encode.base import Model
+from mmsearch.errors import ModelError
+
+SETTINGS = "model.json"
+FORMAT = 1
+
+
+def is_trained(name: str) -> bool:
+    """Whether a model's name is a folder that training has written."""
+    return (Path(name).expanduser() / SETTINGS).is_file()
+
+
+def load(name: str, device: str | None, load_base: Callable[[str, str | None], Model]) -> Model:
+    """Return the model of a folder, under its absolute path.
+
+    Args:
+        name: The folder.
+        device: What its base model runs on.
+        load_base: Loads the model that an aligned model stands on.
+
+    Raises:
+        ModelError: The folder cannot be read, or was written by a newer version.
+    """
+    folder = Path(name).expanduser().absolute()
+    settings = _read(folder)
+    return aligned.load(folder, settings, load_base(str(settings["base"]), device))
+
+
+def write(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a model, last of all its files: they make the folder a model."""
+    temporary = folder / f"{SETTINGS}.tmp"
+    text = json.dumps({"format": FORMAT, **settings}, indent=1, ensure_ascii=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(folder / SETTINGS)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        version = int(settings["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / SETTINGS}: not the settings of a model: {error}") from error
+    if version > FORMAT:
+        raise ModelError(f"{folder}: written by a newer version of mmsearch; update mmsearch")
+    return settings

@@ -1,0 +1,86 @@
+"""What alignment has brought: figures on held-out pairs, before and after."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmsearch.records import Failure
+from mmsearch.train.figures import Figures, gain
+
+
+@dataclass(frozen=True)
+class Change:
+    """One direction, before and after.
+
+    Attributes:
+        before: Figures of the base model; ``None`` where it has no space for both modalities.
+        after: Figures of the aligned model, for the same queries.
+    """
+
+    before: Figures | None
+    after: Figures
+
+    @property
+    def verdict(self) -> str:
+        """Whether it helped, as far as the test pairs can tell: 95 % intervals."""
+        if self.before is None:
+            return "new"
+        _, low, high = gain(self.before, self.after)
+        if low > 0:
+            return "better"
+        return "worse" if high < 0 else "no difference shown"
+
+
+@dataclass(frozen=True)
+class AlignReport:
+    """The result of an alignment.
+
+    Attributes:
+        folder: The model; ``mmsearch index --model`` takes it.
+        changes: The directions.
+        pairs: How many pairs were trained on.
+        steps: How many steps were taken.
+        best_step: After which of them the model was best, on the validation pairs.
+        failures: Rows and files that could not be used.
+    """
+
+    folder: Path
+    changes: Sequence[Change]
+    pairs: int
+    steps: int
+    best_step: int
+    failures: Sequence[Failure] = field(default=())
+
+    @property
+    def helped(self) -> bool:
+        """Whether some direction is new or better, and none worse."""
+        verdicts = {change.verdict for change in self.changes}
+        return bool(verdicts & {"new", "better"}) and "worse" not in verdicts
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each direction: figures before and after, and the verdict."""
+        return [
+            {
+                "direction": change.after.direction,
+                "queries": len(change.after.ranks),
+                "before": change.before.named() if change.before else None,
+                "after": change.after.named(),
+                "verdict": change.verdict,
+            }
+            for change in self.changes
+        ]
+
+    def write(self) -> None:
+        """Write ``report.json`` into the model's folder."""
+        content = {
+            "helped": self.helped,
+            "pairs": self.pairs,
+            "steps": self.steps,
+            "best_step": self.best_step,
+            "directions": self.rows(),
+            "failures": len(self.failures),
+        }
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        (self.folder / "report.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,86 @@
+"""The metrics of a run: rows of a CSV file, and TensorBoard events where that is installed."""
+
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+METRICS = "metrics.csv"
+SMOOTHED = 50
+"""Steps over which the loss is averaged where it is told."""
+HIDDEN = ("loss", "learning_rate")
+
+
+class Journal:
+    """Figures of a run by step; a continued run goes on with those before its checkpoint."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._rows: list[tuple[int, str, float]] = []
+        self._board = _board(folder)
+        self._start_s, self._start_step = time.monotonic(), 0
+
+    def add(self, step: int, **figures: float) -> None:
+        """Note figures of a step."""
+        for name, value in figures.items():
+            self._rows.append((step, name, float(value)))
+            if self._board is not None:
+                self._board.add_scalar(name, value, step)
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """The steps and values of one figure."""
+        found = [(step, value) for step, key, value in self._rows if key == name]
+        return [step for step, _ in found], [value for _, value in found]
+
+    @property
+    def names(self) -> list[str]:
+        """The figures that were noted, in the order of their first appearance."""
+        return list(dict.fromkeys(name for _, name, _ in self._rows))
+
+    def summary(self) -> str:
+        """The smoothed loss, the last value of every other figure, and the speed, in one line."""
+        steps, losses = self.series("loss")
+        if not losses:
+            steps, losses = [0], [math.nan]
+        recent = losses[-SMOOTHED:]
+        found = {"loss": sum(recent) / len(recent)}
+        found |= {name: self.series(name)[1][-1] for name in self.names if name not in HIDDEN}
+        taken_s = time.monotonic() - self._start_s
+        speed = (steps[-1] - self._start_step) / max(taken_s, 1e-9)
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+        return f"{figures}, {speed:.2f} steps/s"
+
+    def rewind(self, step: int) -> None:
+        """Take up the rows of a run up to a step, where it continues."""
+        with (self._folder / METRICS).open(encoding="utf-8", newline="") as file:
+            rows = [(int(at), name, float(value)) for at, name, value in list(csv.reader(file))[1:]]
+        self._rows = [row for row in rows if row[0] <= step]
+        self._start_step = step
+
+    def flush(self) -> None:
+        """Write the rows so far."""
+        temporary = self._folder / f"{METRICS}.tmp"
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("step", "figure", "value"))
+            writer.writerows((step, name, repr(value)) for step, name, value in self._rows)
+        temporary.replace(self._folder / METRICS)
+        if self._board is not None:
+            self._board.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
+        if self._board is not None:
+            self._board.close()
+
+
+def _board(folder: Path) -> Any:
+    """A TensorBoard writer, or nothing where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder)

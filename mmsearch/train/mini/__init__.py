@@ -1,0 +1,1 @@
+"""The recipe of the embedded model: ``python -m mmsearch.train.mini``."""

@@ -1,0 +1,125 @@
+"""The stages of training mini; each keeps its result and is skipped when that is there.
+
+1. texts   MiniLM embeds captions, names and phrases.
+2. words   A vocabulary and a token table learn MiniLM's embeddings.
+3. views   MobileNets describe whole pictures and crops, place by place.
+4. heads   Heads on what the MobileNets say and the token table learn to meet, on captions.
+5. image   A tower learns to say what the heads say, and what the MobileNets say of each place.
+6. audio   A tower learns to meet the words for each sound.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mmsearch.encode.torch_ import pick_device
+from mmsearch.train.files import save_arrays
+from mmsearch.train.loop import Plan, train
+from mmsearch.train.mini.data import pictures
+from mmsearch.train.mini.draw import drawings
+from mmsearch.train.mini.heads import Heads, HeadsTask, Pairs, folds, pair_up
+from mmsearch.train.mini.image import ImageTask
+from mmsearch.train.mini.text import Bags, TokenTable, principal_axes, train_table, train_vocabulary
+from mmsearch.train.mini.texts import corpus, embed_texts, load_text_vectors
+from mmsearch.train.mini.views import CHANNELS, Views, make_views, survey
+
+log = logging.getLogger(__name__)
+
+STAGES = ("words", "heads", "image")
+
+TEXT_EPOCHS = 10
+DRAWINGS = 2000
+HEADS_PLAN = Plan(steps=400, learning_rate=3e-3, weight_decay=0.1, clip_norm=100.0)
+IMAGE_PLAN = Plan(steps=12_000, learning_rate=2e-3, weight_decay=0.05, checkpoint_s=300)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where the data is, where results go, and what is trained on.
+
+    Attributes:
+        data: The folder of the data.
+        out: The folder of the results. What the teachers say is shared by both sets of weights.
+        everything: Whether to train on the data that figures are reported on, too.
+        seed: Of every random choice.
+        workers: Cores for the teachers.
+    """
+
+    data: Path
+    out: Path
+    everything: bool = False
+    seed: int = 0
+    workers: int = 2
+
+    def run(self, only: str | None = None) -> None:
+        """Run the stages that have not been run, or what one stage needs."""
+        for stage in STAGES if only is None else [only]:
+            getattr(self, stage)
+            log.info("%s: done", stage)
+
+    @property
+    def home(self) -> Path:
+        """What depends on the choice of data."""
+        return self.out / ("everything" if self.everything else "train")
+
+    @cached_property
+    def words(self) -> tuple[Tokenizer, Tensor]:
+        """The vocabulary, and token vectors that say what the text teacher says."""
+        vocabulary, path = self.home / "vocabulary.json", self.home / "words.npz"
+        if not path.exists():
+            texts = corpus(self.data, self.seed, self.everything)
+            embed_texts(texts, self.home / "texts")
+            tokenizer = train_vocabulary(texts)
+            vectors = load_text_vectors(self.home / "texts")
+            targets = normalize(torch.from_numpy(vectors @ principal_axes(vectors)), dim=1)
+            bags, size = Bags(tokenizer, texts), tokenizer.get_vocab_size()
+            table = train_table(bags, size, targets, TEXT_EPOCHS, self.seed)
+            tokenizer.save(str(vocabulary))
+            save_arrays(path, rows=table.rows.detach().numpy())
+        with np.load(path, allow_pickle=False) as file:
+            return Tokenizer.from_file(str(vocabulary)), torch.from_numpy(file["rows"])
+
+    @cached_property
+    def views(self) -> Views:
+        """The pictures, and what the image teacher says of them."""
+        axes = survey(pictures(self.data, dev=False), self.data, self.out / "axes.npz")
+        album = pictures(self.data, self.everything)
+        album += drawings(DRAWINGS, self.out / "drawn", self.seed)
+        return make_views(album, self.data, axes, self.out / "views", self.seed, self.workers)
+
+    @cached_property
+    def pairs(self) -> tuple[Pairs, list[str]]:
+        """The views with texts, and those texts."""
+        return pair_up(self.views.pictures, self.views.owners)
+
+    @cached_property
+    def heads(self) -> tuple[Heads, TokenTable]:
+        """From the image teacher's features into the space, and the table that they have met."""
+        tokenizer, rows = self.words
+        (pairs, texts), views = self.pairs, self.views
+        torch.manual_seed(self.seed)
+        heads, table = Heads(CHANNELS), TokenTable(rows)
+        fold = folds(pairs, views.owners)
+        task = HeadsTask(
+            heads, table, views.means(), fold, pairs, Bags(tokenizer, texts), self.seed
+        )
+        train(task, HEADS_PLAN, self.home / "heads")
+        return heads.eval().requires_grad_(False), table.requires_grad_(False)
+
+    @cached_property
+    def image(self) -> ImageTask:
+        """The image tower."""
+        (heads, table), (tokenizer, _), (pairs, texts) = self.heads, self.words, self.pairs
+        bags = Bags(tokenizer, texts)
+        vectors = table(bags[np.arange(len(bags))])
+        fold = folds(pairs, self.views.owners)
+        task = ImageTask(self.views, heads, fold, vectors, pairs, self.seed, pick_device(None))
+        train(task, IMAGE_PLAN, self.home / "image")
+        return task
