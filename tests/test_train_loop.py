@@ -33,7 +33,8 @@ class Line:
         self.steps: list[int] = []
 
     def loss(self, rows: Tensor) -> Tensor:
-        return (self.model(INPUTS[rows])[:, 0] - WANTED[rows]).square().mean()
+        found: Tensor = self.model(INPUTS[rows])[:, 0]
+        return (found - WANTED[rows]).square().mean()
 
     def backward(self, step: int) -> float:
         self.steps.append(step)

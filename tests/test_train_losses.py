@@ -47,7 +47,8 @@ def test_the_gradient_of_a_criterion_with_what_it_learns(loss: Loss) -> None:
     learned = [p for p in criterion.parameters() if p.requires_grad]
 
     def value(scores: Tensor, *_: Tensor) -> Tensor:
-        return criterion(scores, SHARED)
+        loss: Tensor = criterion(scores, SHARED)
+        return loss
 
     assert gradcheck(value, (rows(5), *learned))
 
@@ -122,7 +123,7 @@ def gradients(part: int, dropout: bool) -> tuple[float, list[Tensor]]:
     x, y = torch.randn(12, 6), torch.randn(12, 7)
     torch.manual_seed(5)
     value = backward_in_parts(
-        list(zip(x.split(part), y.split(part), strict=True)),
+        list(zip(torch.split(x, part), torch.split(y, part), strict=True)),
         lambda both: (normalize(model.left(both[0])), normalize(model.right(both[1]))),
         lambda both: model.criterion(both[0] @ both[1].T, torch.eye(12, dtype=torch.bool)),
     )
@@ -148,6 +149,6 @@ def test_gradients_in_parts_repeat_their_noise() -> None:
         seen.append(model.left(part))
         return (seen[-1],)
 
-    backward_in_parts(list(x.split(4)), embed, lambda both: both[0].square().sum())
+    backward_in_parts(list(torch.split(x, 4)), embed, lambda both: both[0].square().sum())
     torch.testing.assert_close(seen[0], seen[2].detach())
     torch.testing.assert_close(seen[1], seen[3].detach())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli import maintain, make, plot, query
+from mmsearch.cli import maintain, make, plot, query, train
 from mmsearch.cli.printing import error_line
 from mmsearch.errors import MMSearchError, UsageError
 
@@ -33,6 +33,7 @@ app.command("repair")(maintain.repair)
 app.command("models")(make.models)
 app.command("eval")(make.evaluate)
 app.command("demo")(make.demo)
+app.add_typer(train.app)
 
 
 def _version(wanted: bool) -> None:

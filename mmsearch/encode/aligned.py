@@ -74,6 +74,11 @@ def load(folder: Path, settings: Mapping[str, Any], base: Model) -> Model:
     Raises:
         ModelError: The heads cannot be read, or do not fit the base.
     """
+    if settings["base_sha256"] != weights(base):
+        raise ModelError(
+            f"{folder}: its heads were trained on weights of {base.name!r} that are not those "
+            "installed; train them again"
+        )
     heads = read_heads(folder, settings)
     covered = {encoder.modality for encoder in base.encoders}
     if not covered.issuperset(heads):
@@ -110,7 +115,12 @@ def read_heads(folder: Path, settings: Mapping[str, Any]) -> dict[Modality, Head
     }
 
 
-def write(folder: Path, heads: Mapping[Modality, Head], dim: int) -> dict[str, Any]:
+def weights(base: Model) -> list[str]:
+    """The hashes of all spaces of a model."""
+    return [space.sha256 for space in base.spaces]
+
+
+def write(folder: Path, base: Model, heads: Mapping[Modality, Head], dim: int) -> dict[str, Any]:
     """Write heads into a folder; returns what ``model.json`` is to say of them."""
     from safetensors.numpy import save_file
 
@@ -123,11 +133,17 @@ def write(folder: Path, heads: Mapping[Modality, Head], dim: int) -> dict[str, A
     save_file(arrays, temporary)
     temporary.replace(folder / ARRAYS)
     kinds = {str(modality): head.kind.value for modality, head in heads.items()}
-    return {"kind": KIND, "dim": dim, "heads": kinds}
+    return {
+        "kind": KIND,
+        "base": base.name,
+        "base_sha256": weights(base),
+        "dim": dim,
+        "heads": kinds,
+    }
 
 
 def _sha256(folder: Path, base: Model) -> str:
     digest = hashlib.sha256((folder / ARRAYS).read_bytes())
-    for space in base.spaces:
-        digest.update(space.sha256.encode())
+    for sha256 in weights(base):
+        digest.update(sha256.encode())
     return digest.hexdigest()

@@ -52,7 +52,7 @@ def embed_parts(
     modality: Modality,
     model: Model,
     folder: Path,
-    progress: Callable[[int], None],
+    tell: Callable[[str], None],
 ) -> Features:
     """Embed parts with every encoder of a modality, or read what an earlier run has embedded.
 
@@ -61,7 +61,7 @@ def embed_parts(
         modality: Theirs.
         model: The frozen model.
         folder: Where the files are kept; those of other parts or weights are not mixed up.
-        progress: Called with the number of parts that are ready.
+        tell: Called with a line for each file that is written.
     """
     fields = {}
     failures: dict[int, Failure] = {}
@@ -73,11 +73,11 @@ def embed_parts(
             path = home / f"{at:08d}.npy"
             if not path.exists():
                 save_array(path, _embed(parts[at : at + CHUNK], name, encoder))
+                tell(f"{name}: {min(at + CHUNK, len(parts)):,} of {len(parts):,} embedded")
             rows.append(np.load(path, allow_pickle=False))
-            progress(min(at + CHUNK, len(parts)))
         fields[name] = np.concatenate(rows)
-        for at in np.flatnonzero(~fields[name].any(axis=1)):
-            failures.setdefault(int(at), _failure(parts[at], name, encoder))
+        for row in np.flatnonzero(~fields[name].any(axis=1)):
+            failures.setdefault(int(row), _failure(parts[row], name, encoder))
     return Features(fields, list(failures.values()))
 
 

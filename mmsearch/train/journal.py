@@ -1,7 +1,6 @@
 """The metrics of a run: rows of a CSV file, and TensorBoard events where that is installed."""
 
 import csv
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -42,15 +41,14 @@ class Journal:
     def summary(self) -> str:
         """The smoothed loss, the last value of every other figure, and the speed, in one line."""
         steps, losses = self.series("loss")
-        if not losses:
-            steps, losses = [0], [math.nan]
-        recent = losses[-SMOOTHED:]
-        found = {"loss": sum(recent) / len(recent)}
+        found, speed = {}, ""
+        if losses:
+            recent = losses[-SMOOTHED:]
+            found["loss"] = sum(recent) / len(recent)
+            taken_s = time.monotonic() - self._start_s
+            speed = f", {(steps[-1] - self._start_step) / max(taken_s, 1e-9):.2f} steps/s"
         found |= {name: self.series(name)[1][-1] for name in self.names if name not in HIDDEN}
-        taken_s = time.monotonic() - self._start_s
-        speed = (steps[-1] - self._start_step) / max(taken_s, 1e-9)
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
-        return f"{figures}, {speed:.2f} steps/s"
+        return ", ".join(f"{name} {value:.4f}" for name, value in found.items()) + speed
 
     def rewind(self, step: int) -> None:
         """Take up the rows of a run up to a step, where it continues."""

@@ -8,7 +8,7 @@ killed and continues at its last checkpoint takes the very steps it would have t
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,13 +95,14 @@ class Progress:
     waited: int = 0
 
 
-def train(task: Task, plan: Plan, folder: Path) -> Journal:
+def train(task: Task, plan: Plan, folder: Path, tell: Callable[[str], None] = log.info) -> Journal:
     """Train a task's model in place, from its last checkpoint if the folder has one.
 
     Args:
         task: What to learn.
         plan: How.
         folder: Where the checkpoint and the metrics are kept.
+        tell: Called with a line at each evaluation and checkpoint.
 
     Returns:
         The losses and figures of the whole run.
@@ -115,19 +116,19 @@ def train(task: Task, plan: Plan, folder: Path) -> Journal:
         progress = _restore(folder, plan, model, optimizer, journal)
     saved_s, saved_step = time.monotonic(), progress.step
     if plan.evaluate_steps and not progress.step:
-        _evaluate(task, progress, journal, folder)  # the start may be the best there is
+        tell(_evaluate(task, progress, journal, folder))  # the start may be the best there is
     while progress.step < plan.steps and not (plan.patience and progress.waited >= plan.patience):
         _step(task, plan, optimizer, journal, progress.step)
         progress.step += 1
         if plan.evaluate_steps and progress.step % plan.evaluate_steps == 0:
-            _evaluate(task, progress, journal, folder)
+            tell(_evaluate(task, progress, journal, folder))
         if time.monotonic() - saved_s >= plan.checkpoint_s:
-            _save(folder, plan, model, optimizer, journal, progress)
+            tell(_save(folder, plan, model, optimizer, journal, progress))
             saved_s, saved_step = time.monotonic(), progress.step
     if plan.evaluate_steps and not progress.step:
-        _evaluate(task, progress, journal, folder)  # the start may be the best there is
+        tell(_evaluate(task, progress, journal, folder))  # the start may be the best there is
     if progress.step > saved_step:
-        _save(folder, plan, model, optimizer, journal, progress)
+        tell(_save(folder, plan, model, optimizer, journal, progress))
     if plan.patience and (folder / BEST).exists():
         model.load_state_dict(torch.load(folder / BEST, weights_only=True))
     model.eval()
@@ -163,18 +164,18 @@ def _optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=plan.learning_rate)
 
 
-def _evaluate(task: Task, progress: Progress, journal: Journal, folder: Path) -> None:
-    """Note how good the model is, and keep it if it has never been better."""
+def _evaluate(task: Task, progress: Progress, journal: Journal, folder: Path) -> str:
+    """Note how good the model is, and keep it if it has never been better; returns a line."""
     task.model.eval()
     with torch.no_grad():
         figures = dict(task.evaluate())
     journal.add(progress.step, **figures)
-    log.info("step %d: %s", progress.step, journal.summary())
     first = next(iter(figures.values()))
     progress.waited += 1
     if first > progress.best:
         progress.best, progress.best_step, progress.waited = first, progress.step, 0
         _replace(folder / BEST, task.model.state_dict())
+    return f"step {progress.step:,}: {journal.summary()}"
 
 
 def _save(
@@ -184,7 +185,8 @@ def _save(
     optimizer: torch.optim.Optimizer,
     journal: Journal,
     progress: Progress,
-) -> None:
+) -> str:
+    """Write a checkpoint; returns a line."""
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -193,7 +195,7 @@ def _save(
     }
     journal.flush()
     _replace(folder / CHECKPOINT, state)
-    log.info("step %d of %d: %s", progress.step, plan.steps, journal.summary())
+    return f"saved at step {progress.step:,} of {plan.steps:,}: {journal.summary()}"
 
 
 def _restore(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class AlignReport:
             "steps": self.steps,
             "best_step": self.best_step,
             "directions": self.rows(),
-            "failures": len(self.failures),
+            "failures": [asdict(failure) for failure in self.failures],
         }
         text = json.dumps(content, indent=1, ensure_ascii=False)
         (self.folder / "report.json").write_text(text + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """``mmsearch train align``: from pairs in manifests to a model that an index can use."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,14 +24,13 @@ from mmsearch.train.loop import Plan, train
 from mmsearch.train.losses import Loss
 from mmsearch.train.pairs import Pairing, Pairs, Split, read_pairs
 
+log = logging.getLogger(__name__)
+
 EVALUATIONS = 20
 """How often a run is evaluated, if it is not stopped."""
 
 MAX_EVALUATED = 2000
 """Pairs of a direction that figures are taken from."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Options:
     seed: int = 0
 
 
-def align(
+def train_align(
     pairs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     model: str | Model,
@@ -71,7 +71,7 @@ def align(
     group: str | None = None,
     options: Options = Options(),
     device: str | None = None,
-    progress: Progress = lambda what, done, total: None,
+    tell: Callable[[str], None] = log.info,
 ) -> AlignReport:
     """Fit heads on frozen encoders, so that what belongs together comes close.
 
@@ -85,7 +85,7 @@ def align(
         group: Column whose equal values are never split between training and test.
         options: How to train.
         device: Where to train and embed.
-        progress: Told how it goes.
+        tell: Called with lines that say how it goes.
 
     Returns:
         The figures before and after, on pairs that were not trained on.
@@ -99,17 +99,16 @@ def align(
     paths = [pairs] if isinstance(pairs, str | os.PathLike) else list(pairs)
     found = read_pairs(paths, text_columns, group, options.seed)
     target.mkdir(parents=True, exist_ok=True)
-    features = _features(found, base, target / "features", progress)
+    features = _features(found, base, target / "features", tell)
     pairings = [_usable(pairing, features) for pairing in found.pairings]
     dim = options.dim or base.spaces[0].dim
     aligner = _aligner(features, dim, options)
     aligner.to(pick_device(device))
     task = _task(aligner, features, pairings, options)
     plan = _plan(pairings, options, _subject(base, found, options))
-    journal = train(task, plan, target / "training")
+    journal = train(task, plan, target / "training", tell)
     heads = aligner.numpy_heads()
-    settings = aligned.write(target, heads, dim)
-    folder.write(target, {**settings, "base": base.name})
+    folder.write(target, aligned.write(target, base, heads, dim))
     test = [_sample(pairing.of(Split.TEST), options.seed) for pairing in pairings]
     changes = [change for pairing in test for change in _changes(pairing, features, heads)]
     steps, _ = journal.series("loss")
@@ -126,20 +125,15 @@ def align(
 
 
 def _features(
-    pairs: Pairs, base: Model, home: Path, progress: Progress
+    pairs: Pairs, base: Model, home: Path, tell: Callable[[str], None]
 ) -> dict[Modality, Features]:
     """The base model's embeddings of every part."""
     found = {}
     for modality, parts in pairs.parts.items():
         if not base.fields(modality):
             raise UsageError(f"model {base.name!r} does not embed {modality}, which the pairs hold")
-        told = _telling(progress, f"embedding {modality}", len(parts))
-        found[modality] = embed_parts(parts, modality, base, home, told)
+        found[modality] = embed_parts(parts, modality, base, home, tell)
     return found
-
-
-def _telling(progress: Progress, what: str, total: int) -> Callable[[int], None]:
-    return lambda done: progress(what, done, total)
 
 
 def _usable(pairing: Pairing, features: Mapping[Modality, Features]) -> Pairing:

@@ -6,21 +6,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample, mse_loss, normalize
+from torch.nn.functional import mse_loss, normalize
 
-from mmsearch.encode.mini.features import IMAGE_SIDE
-from mmsearch.encode.mini.shapes import Shape, Stage
-from mmsearch.encode.mini.towers import Tower, build
+from mmsearch.encode.mini import DIM
+from mmsearch.encode.towers.convolution import Tower
+from mmsearch.encode.towers.networks import convolution
+from mmsearch.encode.towers.shapes import Convolution, Stage
 from mmsearch.train.batches import batch
 from mmsearch.train.losses import cosine_loss, divergence, nearest_loss
 from mmsearch.train.mini.heads import Heads, Pairs
 from mmsearch.train.mini.views import CHANNELS, Views
+from mmsearch.train.towers.pictures import boxes, cut, recolour
 
-SHAPE = Shape(3, 64, (Stage(64, 1, 1), Stage(192, 2), Stage(384, 1)), hidden=1024)
+SHAPE = Convolution(3, 64, (Stage(64, 1, 1), Stage(192, 2), Stage(384, 1)), hidden=1024)
 BATCH = 128
 ANCHORS = 2048
 TEMPERATURE = 0.05
-CELLS = 7
+SIDE = 96
+"""Pixels of a training view: crops show things larger than whole pictures do, so what is trained on
+96 px suits the 112 px that it will be used on (Touvron et al. 2019, arXiv 1906.06423)."""
+CELLS = 6
+LEAST = 0.7
+"""Share of a view's sides that is always seen."""
 
 
 class Watcher(nn.Module):
@@ -28,17 +35,17 @@ class Watcher(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tower: Tower = build(SHAPE)
+        self.tower: Tower = convolution(SHAPE, DIM)
         self.describe = nn.Conv2d(SHAPE.width, CHANNELS, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What is seen as a whole and in each place.
 
         Args:
-            x: (n, 3, 112, 112) float32.
+            x: (n, 3, side, side) float32.
 
         Returns:
-            (n, 256) L2-normalised rows, and (n, 256, 7, 7).
+            (n, 256) L2-normalised rows, and (n, 256, side / 16, side / 16).
         """
         with torch.autocast(x.device.type, torch.bfloat16):
             features = self.tower.features(x)
@@ -130,29 +137,7 @@ def jitter(pixels: Tensor, maps: Tensor, rng: np.random.Generator) -> tuple[Tens
         rng: Of the cuts: 70 to 100 % of each side.
 
     Returns:
-        (n, 3, 112, 112) float32, 0 to 255, and (n, channels, 7, 7) float32.
+        (n, 3, 96, 96) float32, 0 to 255, and (n, channels, 6, 6) float32.
     """
-    size = rng.uniform(0.7, 1.0, (len(pixels), 2))
-    shift = (1 - size) * rng.uniform(-1, 1, (len(pixels), 2))
-    mirror = rng.choice([-1.0, 1.0], len(pixels))
-    theta = np.zeros((len(pixels), 2, 3), np.float32)
-    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = size[:, 0] * mirror, size[:, 1], shift
-    box = torch.from_numpy(theta).to(pixels.device)
-    return _cut(pixels, box, IMAGE_SIDE), _cut(maps, box, CELLS)
-
-
-def _cut(x: Tensor, box: Tensor, side: int) -> Tensor:
-    """Sample a square from a part of each row: (n, h, w, c) to (n, c, side, side) float32."""
-    grid = affine_grid(box, [len(x), x.shape[3], side, side], align_corners=False)
-    rows = x.float().permute(0, 3, 1, 2)
-    return grid_sample(rows, grid, padding_mode="border", align_corners=False)
-
-
-def recolour(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Change brightness, contrast and the balance of colours a little: within -1 to 1."""
-    gain, tint, shift = (
-        torch.from_numpy(rng.uniform(low, high, (len(x), channels, 1, 1)).astype(np.float32))
-        for low, high, channels in ((0.8, 1.2, 1), (0.93, 1.07, 3), (-0.1, 0.1, 1))
-    )
-    scaled = (x / 127.5 - 1.0) * (gain * tint).to(x.device) + shift.to(x.device)
-    return scaled.clamp(-1, 1).contiguous(memory_format=torch.channels_last)
+    box = boxes(len(pixels), LEAST, rng).to(pixels.device)
+    return cut(pixels, box, SIDE), cut(maps, box, CELLS)

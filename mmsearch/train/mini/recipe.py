@@ -26,9 +26,10 @@ from mmsearch.train.mini.data import pictures
 from mmsearch.train.mini.draw import drawings
 from mmsearch.train.mini.heads import Heads, HeadsTask, Pairs, folds, pair_up
 from mmsearch.train.mini.image import ImageTask
-from mmsearch.train.mini.text import Bags, TokenTable, principal_axes, train_table, train_vocabulary
+from mmsearch.train.mini.text import principal_axes, train_table
 from mmsearch.train.mini.texts import corpus, embed_texts, load_text_vectors
 from mmsearch.train.mini.views import CHANNELS, Views, make_views, survey
+from mmsearch.train.towers.words import Bags, TokenTable, train_vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ STAGES = ("words", "heads", "image")
 TEXT_EPOCHS = 10
 DRAWINGS = 2000
 HEADS_PLAN = Plan(steps=400, learning_rate=3e-3, weight_decay=0.1, clip_norm=100.0)
-IMAGE_PLAN = Plan(steps=12_000, learning_rate=2e-3, weight_decay=0.05, checkpoint_s=300)
+IMAGE_PLAN = Plan(steps=8_000, learning_rate=2e-3, weight_decay=0.05, checkpoint_s=300)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,327 @@
+"""Alignment: heads on frozen encoders learn from pairs, and become a model that an index uses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mmsearch
+from mmsearch.config import InputLimits
+from mmsearch.encode import Model, aligned, folder, load_model
+from mmsearch.encode.heads import Head, HeadKind, gelu, unit
+from mmsearch.errors import ModelError, TrainingError, UsageError
+from mmsearch.records import FloatArray, Modality, Space
+from mmsearch.train.align import Options, Similarity, train_align
+from mmsearch.train.align.heads import TorchHead
+from mmsearch.train.figures import Figures, gain
+from mmsearch.train.losses import Loss
+from mmsearch.train.mini.draw import draw
+from mmsearch.train.pairs import Split, read_pairs
+
+COUNT = 240
+QUICK = Options(batch_size=64, epochs=12, learning_rate=3e-3, patience=0)
+
+
+class Turned:
+    """Knows every item's meaning, but says it in its own modality's way, with noise."""
+
+    batch_size = 32
+    limits = InputLimits()
+
+    def __init__(self, modality: Modality, dim: int, space: str = "turned") -> None:
+        self.modality = modality
+        self.space = Space(space, dim, True, "tests", f"{dim:064d}")
+        seed = sum(modality.encode())
+        self._turn = np.random.default_rng(seed).standard_normal((12, dim)).astype(np.float32)
+
+    def fits(self, text: str) -> bool:
+        return True
+
+    def prepare(self, decoded: Any) -> int:
+        if isinstance(decoded, str):
+            return int(decoded.split()[-1])
+        red, green, _ = np.asarray(decoded)[0, 0]
+        return int(red) * 256 + int(green)
+
+    def encode(self, prepared: Sequence[int]) -> FloatArray:
+        found = []
+        for number in prepared:
+            meaning = np.random.default_rng(number).standard_normal(12)
+            noise = np.random.default_rng([number, len(self.modality)]).standard_normal(12)
+            found.append((meaning + 0.15 * noise) @ self._turn)
+        rows = np.array(found, np.float32)
+        return unit(rows)
+
+
+def turned(dims: tuple[int, int] = (24, 24)) -> Model:
+    text_space = "turned" if dims[0] == dims[1] else "other"
+    image, text = Turned(Modality.IMAGE, dims[0]), Turned(Modality.TEXT, dims[1], text_space)
+    return Model("turned", (image, text))
+
+
+def write_pairs(home: Path, count: int = COUNT, **columns: Sequence[object]) -> Path:
+    rows = []
+    for number in range(count):
+        path = home / f"{number}.png"
+        Image.new("RGB", (8, 8), (number // 256, number % 256, 0)).save(path)
+        row: dict[str, object] = {"image": path.name, "text": f"item {number}"}
+        rows.append(row | {name: values[number] for name, values in columns.items()})
+    manifest = home / "pairs.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.mark.parametrize("similarity", list(Similarity)[:2])
+@pytest.mark.parametrize("loss", list(Loss))
+@pytest.mark.parametrize("head", list(HeadKind))
+def test_every_head_and_loss_beats_its_start(
+    manifest: Path, tmp_path: Path, head: HeadKind, loss: Loss, similarity: Similarity
+) -> None:
+    options = replace(QUICK, head=head, loss=loss, similarity=similarity)
+    report = train_align(manifest, model=turned(), out=tmp_path, options=options)
+    assert report.helped
+    assert {change.verdict for change in report.changes} == {"better"}
+    assert [change.after.direction for change in report.changes] == ["image→text", "text→image"]
+    for row in report.rows():
+        assert row["after"]["mrr"] > 2 * row["before"]["mrr"]
+        assert row["queries"] == COUNT // 10
+    assert json.loads((tmp_path / "report.json").read_text())["helped"] is True
+
+
+@pytest.mark.parametrize("similarity", list(Similarity)[:2])
+def test_a_folder_embeds_as_it_was_trained(
+    manifest: Path, tmp_path: Path, similarity: Similarity
+) -> None:
+    base = turned((24, 30))
+    options = replace(QUICK, similarity=similarity, dim=16)
+    report = train_align(manifest, model=base, out=tmp_path, options=options)
+    model = folder.load(str(tmp_path), None, lambda name, device: base)
+    (space,) = model.spaces
+    assert (space.dim, space.normalized) == (16, similarity is Similarity.DOT)
+    image, text = model.encoders
+    left = image.encode([image.prepare(Image.new("RGB", (8, 8), (0, n, 0))) for n in range(40)])
+    right = text.encode([text.prepare(f"item {n}") for n in range(40)])
+    best = (left @ right.T).argmax(axis=1)
+    assert np.mean(best == np.arange(40)) > 0.3
+    assert {change.verdict for change in report.changes} == {"new"}
+    # Twice the batch is twice the same; a batch of none is none.
+    twice = text.encode([text.prepare("item 3")] * 2)
+    np.testing.assert_allclose(twice, right[[3, 3]], rtol=1e-4, atol=1e-5)
+    assert text.encode([]).shape == (0, 16)
+
+
+@pytest.mark.parametrize("kind", list(HeadKind))
+def test_a_head_in_numpy_computes_what_was_trained_in_torch(kind: HeadKind) -> None:
+    torch.manual_seed(0)
+    head = TorchHead(kind, 20, 20).eval()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x = torch.randn(9, 20)
+    with torch.no_grad():
+        expected = head(x).numpy()
+    found = Head(kind, head.arrays())(x.numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+def test_gelu_is_torchs() -> None:
+    x = np.linspace(-5, 5, 101).astype(np.float32)
+    expected = torch.nn.functional.gelu(torch.from_numpy(x), approximate="tanh").numpy()
+    np.testing.assert_allclose(gelu(x), expected, atol=1e-6)
+
+
+def test_a_residual_head_starts_as_what_it_stands_on() -> None:
+    x = torch.nn.functional.normalize(torch.randn(5, 12), dim=1)
+    torch.testing.assert_close(TorchHead(HeadKind.RESIDUAL, 12, 12).eval()(x), x)
+    torch.testing.assert_close(TorchHead(HeadKind.LINEAR, 12, 12).eval()(x), x)
+
+
+def test_a_report_says_when_it_did_not_help(tmp_path: Path) -> None:
+    """Pairs by lot teach nothing: the start stays the best, and the report says so."""
+    manifest = write_pairs(tmp_path, 120)
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for row, number in zip(rows, np.random.default_rng(0).permutation(120), strict=True):
+        row["text"] = f"item {number}"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = replace(QUICK, patience=3)
+    report = train_align(manifest, model=turned(), out=tmp_path / "out", options=options)
+    assert not report.helped
+    assert "better" not in {change.verdict for change in report.changes}
+
+
+def test_what_better_means() -> None:
+    rng = np.random.default_rng(0)
+    before = Figures("a→b", rng.integers(1, 50, 300))
+    assert gain(before, before) == (0, 0, 0)
+    difference, low, high = gain(before, Figures("a→b", np.maximum(1, before.ranks // 2)))
+    assert 0 < low < difference < high
+    assert before.mrr == pytest.approx(np.mean(1 / before.ranks))
+
+
+def test_memory_for_a_part_of_the_batch_gives_the_same_run(manifest: Path, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=2, head=HeadKind.LINEAR)
+    found = []
+    for part in (64, 10):
+        out = tmp_path / str(part)
+        train_align(manifest, model=turned(), out=out, options=replace(options, part_size=part))
+        found.append(aligned.read_heads(out, json.loads((out / "model.json").read_text())))
+    # dropout is drawn by the part, so the runs are alike, not equal
+    for modality in (Modality.IMAGE, Modality.TEXT):
+        one, other = (heads[modality].arrays["in.weight"] for heads in found)
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.99
+
+
+def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
+    manifest = write_pairs(tmp_path, 40)
+    model = turned((24, 30))
+    options = replace(QUICK, head=HeadKind.RESIDUAL)
+    with pytest.raises(UsageError, match="residual head keeps the dim"):
+        train_align(manifest, model=model, out=tmp_path / "a", options=options)
+    lonely = tmp_path / "lonely.jsonl"
+    lonely.write_text('{"text": "alone"}\n')
+    with pytest.raises(TrainingError, match="no row has parts of two modalities"):
+        train_align(lonely, model=model, out=tmp_path / "b")
+    with pytest.raises(UsageError, match="does not exist|no such"):
+        train_align(tmp_path / "none.jsonl", model=model, out=tmp_path / "c")
+    text_only = Model("deaf", (Turned(Modality.TEXT, 8),))
+    with pytest.raises(UsageError, match="does not embed image"):
+        train_align(manifest, model=text_only, out=tmp_path / "d")
+    few = write_pairs(tmp_path, 2)
+    with pytest.raises(TrainingError, match="no image-text pairs"):
+        train_align(few, model=model, out=tmp_path / "e")
+
+
+def test_files_that_cannot_be_read_are_left_out_and_told(tmp_path: Path) -> None:
+    manifest = write_pairs(tmp_path, 60)
+    for number in (3, 7):
+        (tmp_path / f"{number}.png").write_bytes(b"no picture")
+    options = replace(QUICK, epochs=1)
+    report = train_align(manifest, model=turned(), out=tmp_path / "out", options=options)
+    assert sorted(Path(f.source).name for f in report.failures) == ["3.png", "7.png"]
+
+
+def test_a_folder_whose_base_has_changed_is_refused(manifest: Path, tmp_path: Path) -> None:
+    options = replace(QUICK, epochs=1, head=HeadKind.MLP)
+    train_align(manifest, model=turned(), out=tmp_path, options=options)
+    with pytest.raises(ModelError, match="other weights"):
+        folder.load(str(tmp_path), None, lambda name, device: turned((30, 30)))
+    (tmp_path / "heads.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(ModelError, match="cannot be read"):
+        folder.load(str(tmp_path), None, lambda name, device: turned())
+    (tmp_path / "model.json").write_text('{"format": 99}')
+    with pytest.raises(ModelError, match="newer version"):
+        load_model(str(tmp_path))
+    (tmp_path / "model.json").write_text("{")
+    with pytest.raises(ModelError, match="not the settings of a model"):
+        load_model(str(tmp_path))
+
+
+def test_nothing_is_tested_on_what_was_trained_on(tmp_path: Path) -> None:
+    """Rows that share a picture, or a source, are all in one split."""
+    manifest = write_pairs(tmp_path, 100, place=[n // 4 for n in range(100)])
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    again = [row | {"text": f"again {row['text']}", "place": row["place"]} for row in rows]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows + again))
+    (pairing,) = read_pairs([manifest], group="place").pairings
+    place = pairing.rows[:, 0] // 4
+    kept = {split: set(place[pairing.splits == split]) for split in Split}
+    assert sum(map(len, kept.values())) == 25
+    assert [len(kept[split]) for split in Split] == [21, 2, 2]
+    (drawn,) = read_pairs([manifest]).pairings
+    pictures = [set(drawn.of(split).rows[:, 0]) for split in Split]
+    assert sum(map(len, pictures)) == 100
+    other = read_pairs([manifest], seed=1).pairings[0]
+    assert set(other.of(Split.TEST).rows[:, 0]) != pictures[2]
+    with pytest.raises(UsageError, match="no column 'town'"):
+        read_pairs([manifest], group="town")
+
+
+def test_a_row_may_say_what_it_is_for(tmp_path: Path) -> None:
+    names = ["train"] * 20 + ["dev"] * 5 + ["test"] * 5
+    (pairing,) = read_pairs([write_pairs(tmp_path, 30, split=names)]).pairings
+    assert [len(pairing.of(split).rows) for split in Split] == [20, 5, 5]
+    with pytest.raises(UsageError, match="split 'exam'"):
+        read_pairs([write_pairs(tmp_path, 3, split=["exam"] * 3)])
+
+
+def test_equal_texts_are_equally_right(tmp_path: Path) -> None:
+    manifest = tmp_path / "pairs.jsonl"
+    rows = [{"image": f"{n}.png", "text": ["a dog", f"number {n}"]} for n in range(30)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_pairs([manifest])
+    assert len(found.parts[Modality.TEXT]) == 31
+    (pairing,) = found.pairings
+    same = pairing.take(np.array([0, 1, 2, 3])).same().int().tolist()
+    assert same == [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 1, 1]]
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shapes that the project draws, with their captions."""
+    home = tmp_path_factory.mktemp("drawings")
+    rows = []
+    for number in range(150):
+        picture, texts = draw(np.random.default_rng([5, number]))
+        picture.save(home / f"{number}.png")
+        rows.append(json.dumps({"image": f"{number}.png", "text": texts[0]}) + "\n")
+    (home / "pairs.jsonl").write_text("".join(rows))
+    return home
+
+
+def command(drawings: Path, out: Path, epochs: int = 40) -> list[str]:
+    program = [sys.executable, "-m", "mmsearch", "train", "align", str(drawings / "pairs.jsonl")]
+    options = ["--out", str(out), "--head", "linear", "--batch-size", "60", "--patience", "0"]
+    return [*program, *options, "--epochs", str(epochs)]
+
+
+def test_an_index_uses_what_was_trained(drawings: Path, tmp_path: Path) -> None:
+    """From drawings through the command line to a search with the new model."""
+    out = tmp_path / "aligned"
+    done = subprocess.run(command(drawings, out), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "it helped" in done.stdout
+    assert done.stdout.splitlines()[0].split() == [
+        "direction", "queries", "mrr", "hit@1", "hit@5", "hit@10",
+    ]  # fmt: skip
+    with mmsearch.create(tmp_path / "index", model=str(out)) as index:
+        index.add(drawings / "pairs.jsonl")
+        (hit,) = index.search("two black and white stripes", target="image", k=1)
+        assert hit.part.modality is Modality.IMAGE
+        assert index.info().model == str(out)
+    with mmsearch.open(tmp_path / "index") as index:
+        assert (
+            index.search(image=drawings / "0.png", target="image", k=1)[0].item.path.name == "0.png"
+        )
+
+
+def test_a_killed_alignment_ends_as_if_it_had_not_been(drawings: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for out, wait_s in ((whole, None), (parts, 6.0), (parts, None)):
+        process = subprocess.Popen(
+            command(drawings, out, epochs=10),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        if wait_s is not None:
+            time.sleep(wait_s)
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (whole / "heads.safetensors").read_bytes() == (parts / "heads.safetensors").read_bytes()
