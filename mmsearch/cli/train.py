@@ -1,7 +1,8 @@
-"""Commands that train: align."""
+"""Commands that train: align, towers."""
 
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -12,6 +13,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mmsearch.train.align import AlignReport
+    from mmsearch.train.towers import TowersReport
+
+PairsArgument: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(metavar="PAIRS...", help="Manifests whose rows have parts of two modalities."),
+]
+OutOption: TypeAlias = Annotated[Path, typer.Option(help="Folder for the new model.")]
+GroupOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN", help="Rows that agree in this column are never split up for the test."
+    ),
+]
+LossOption: TypeAlias = Annotated[
+    Literal["infonce", "sigmoid", "triplet"], typer.Option(help="What holds pairs together.")
+]
+BatchSizeOption: TypeAlias = Annotated[
+    int, typer.Option(help="Pairs whose loss is taken together.")
+]
+PartSizeOption: TypeAlias = Annotated[
+    int | None, typer.Option(help="Pairs in memory at a time. [default: the batch]")
+]
+EpochsOption: TypeAlias = Annotated[int, typer.Option(help="Passes over the pairs, at most.")]
+LearningRateOption: TypeAlias = Annotated[float, typer.Option(help="The highest learning rate.")]
+PatienceOption: TypeAlias = Annotated[
+    int, typer.Option(help="Evaluations without progress, of 20, that end the run.")
+]
+SeedOption: TypeAlias = Annotated[int, typer.Option(help="Of the split, the start and the order.")]
+DeviceOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Such as cpu or cuda:1. [default: a GPU if there is one]")
+]
 
 app = typer.Typer(
     name="train",
@@ -23,47 +55,30 @@ app = typer.Typer(
 
 @app.command("align")
 def align(
-    pairs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PAIRS...", help="Manifests whose rows have parts of two modalities."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the new model.")],
+    pairs: PairsArgument,
+    out: OutOption,
     model: Annotated[str, typer.Option(help="The base model, which stays as it is.")] = "mini",
     text: TextColumns = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN", help="Rows that agree in this column are never split up for the test."
-        ),
-    ] = None,
+    group: GroupOption = None,
     head: Annotated[
         Literal["linear", "mlp", "residual"] | None,
         typer.Option(help="Shape of the heads. [default: residual where dims agree, else mlp]"),
     ] = None,
-    loss: Annotated[
-        Literal["infonce", "sigmoid", "triplet"], typer.Option(help="What holds pairs together.")
-    ] = "infonce",
+    loss: LossOption = "infonce",
     similarity: Annotated[
-        Literal["dot", "bilinear"], typer.Option(help="What compares embeddings.")
+        Literal["dot", "bilinear", "mlp", "cross"],
+        typer.Option(help="What compares embeddings; mlp and cross re-rank candidates."),
     ] = "dot",
     dim: Annotated[
         int | None, typer.Option(help="Dim of the new space. [default: the base's]")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Pairs whose loss is taken together.")] = 512,
-    part_size: Annotated[
-        int | None, typer.Option(help="Pairs in memory at a time. [default: the batch]")
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the pairs, at most.")] = 30,
-    learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
-    patience: Annotated[
-        int, typer.Option(help="Evaluations without progress, of 20, that end the run.")
-    ] = 5,
-    seed: Annotated[int, typer.Option(help="Of the split, the start and the order.")] = 0,
-    device: Annotated[
-        str | None, typer.Option(help="Such as cpu or cuda:1. [default: a GPU if there is one]")
-    ] = None,
+    batch_size: BatchSizeOption = 512,
+    part_size: PartSizeOption = None,
+    epochs: EpochsOption = 30,
+    learning_rate: LearningRateOption = 1e-3,
+    patience: PatienceOption = 5,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
 ) -> None:
     """Fit heads on a model's frozen encoders, so that your pairs come close.
 
@@ -119,3 +134,116 @@ def align_lines(report: "AlignReport") -> "Iterator[str]":
         yield f"it helped; use it with: mmsearch index PATH --model {report.folder}"
     else:
         yield "it did not help: on held-out pairs the base model is as good; keep that"
+
+
+@app.command("towers")
+def towers(
+    pairs: PairsArgument,
+    out: OutOption,
+    text: TextColumns = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Names what is seen or heard; becomes a text."),
+    ] = None,
+    group: GroupOption = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL|FOLDER",
+            help="Learn from a model's embeddings too, or from arrays: image.npy, text.npy, ...",
+        ),
+    ] = None,
+    image_tower: Annotated[
+        Literal["convolution", "vit"], typer.Option(help="The network for pictures.")
+    ] = "convolution",
+    text_tower: Annotated[
+        Literal["table", "gru", "transformer"],
+        typer.Option(help="The network for texts; a table needs no torch to embed."),
+    ] = "table",
+    sound: Annotated[
+        Literal["log-mel", "mfcc"], typer.Option(help="What the network for sounds is given.")
+    ] = "log-mel",
+    width: Annotated[
+        int, typer.Option(help="Of the first layers, on which all widths depend.")
+    ] = 64,
+    side: Annotated[int, typer.Option(help="Pixels that pictures are squeezed to.")] = 112,
+    dim: Annotated[int, typer.Option(help="Dim of the space.")] = 256,
+    loss: LossOption = "infonce",
+    mixup: Annotated[
+        float, typer.Option(help="How much pictures and sounds are mixed; 0 for not at all.")
+    ] = 0.2,
+    distillation: Annotated[
+        float, typer.Option(help="Weight of the teacher, beside the pairs.")
+    ] = 1.0,
+    batch_size: BatchSizeOption = 256,
+    part_size: PartSizeOption = None,
+    epochs: EpochsOption = 40,
+    learning_rate: LearningRateOption = 1e-3,
+    patience: PatienceOption = 5,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+) -> None:
+    """Train compact towers for your pairs from scratch.
+
+    The result is a model: `mmsearch index --model OUT`. A run that was stopped continues when it is
+    started again.
+    """
+    from mmsearch.encode.towers.shapes import ImageTower, SoundFeatures, TextTower
+    from mmsearch.train.losses import Loss
+    from mmsearch.train.towers import Options, train_towers
+
+    options = Options(
+        image_tower=ImageTower(image_tower),
+        text_tower=TextTower(text_tower),
+        sound=SoundFeatures(sound),
+        width=width,
+        side=side,
+        dim=dim,
+        loss=Loss(loss),
+        mixup=mixup,
+        distillation=distillation,
+        batch_size=batch_size,
+        part_size=part_size,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        patience=patience,
+        seed=seed,
+    )
+    with _stoppable():
+        report = train_towers(
+            pairs,
+            out=out,
+            text_columns=text or (),
+            label=label,
+            group=group,
+            teacher=teacher,
+            options=options,
+            device=device,
+            tell=say,
+        )
+    for line in towers_lines(report):
+        typer.echo(line)
+
+
+@contextmanager
+def _stoppable() -> "Iterator[None]":
+    """Say after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("stopped; the same command continues")
+        raise typer.Exit(130) from None
+
+
+def towers_lines(report: "TowersReport") -> "Iterator[str]":
+    """Return what `train towers` prints: figures on held-out pairs."""
+    yield f"{'direction':14} {'queries':>8} {'mrr':>6} {'hit@1':>6} {'hit@5':>6} {'hit@10':>6}"
+    for one in report.figures:
+        values = " ".join(f"{value:>6.3f}" for value in one.named().values())
+        yield f"{one.direction:14} {len(one.ranks):>8,} {values}"
+    yield f"{report.pairs:,} pairs trained on, {report.steps:,} steps, best at {report.best_step:,}"
+    if report.left_out:
+        yield f"{report.left_out:,} pairs left out: they hold copies of what is held out"
+    if report.failures:
+        yield f"{len(report.failures):,} rows or files could not be used; see report.json"
+    yield f"use it with: mmsearch index PATH --model {report.folder}"

@@ -1,7 +1,7 @@
-"""Aligned models: frozen encoders of a base model, with trained heads behind them.
+"""Aligned models: frozen encoders of a base model, with trained heads or a re-ranker behind them.
 
-A folder that ``mmsearch train align`` has written: ``model.json`` says which base model and which
-heads, ``heads.safetensors`` holds their arrays.
+A folder that ``mmsearch train align`` has written: ``model.json`` says which base model and what
+stands behind it, ``heads.safetensors`` or ``reranker.safetensors`` holds the arrays.
 """
 
 import hashlib
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from mmsearch.config import InputLimits
+from mmsearch.encode import rerank
 from mmsearch.encode.base import Encoder, Model
 from mmsearch.encode.heads import Head, HeadKind, unit
+from mmsearch.encode.rerank import Pairing
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality, Space
 
@@ -67,22 +69,30 @@ def load(folder: Path, settings: Mapping[str, Any], base: Model) -> Model:
     """Return the model of a folder.
 
     Args:
-        folder: Holds the heads.
+        folder: Holds the arrays.
         settings: What its ``model.json`` says.
         base: The base model that it names.
 
     Raises:
-        ModelError: The heads cannot be read, or do not fit the base.
+        ModelError: The arrays cannot be read, or belong to other weights of the base.
     """
     if settings["base_sha256"] != weights(base):
         raise ModelError(
-            f"{folder}: its heads were trained on weights of {base.name!r} that are not those "
-            "installed; train them again"
+            f"{folder}: was trained on weights of {base.name!r} that are not those installed; "
+            "train it again"
         )
+    encoders = base.encoders
+    if "heads" in settings:
+        encoders = _headed(folder, settings, base)
+    reranker = base.reranker
+    if "reranker" in settings:
+        reranker = rerank.read(folder, settings["reranker"])
+    return Model(str(folder), encoders, reranker)
+
+
+def _headed(folder: Path, settings: Mapping[str, Any], base: Model) -> tuple[Encoder, ...]:
+    """The encoders of a folder with heads: of the modalities that have one."""
     heads = read_heads(folder, settings)
-    covered = {encoder.modality for encoder in base.encoders}
-    if not covered.issuperset(heads):
-        raise ModelError(f"{folder}: has heads for {', '.join(heads)}, which its base lacks")
     space = Space(
         name=KIND,
         dim=int(settings["dim"]),
@@ -90,11 +100,10 @@ def load(folder: Path, settings: Mapping[str, Any], base: Model) -> Model:
         checkpoint=str(folder),
         sha256=_sha256(folder, base),
     )
-    encoders = [
+    return tuple(
         AlignedEncoder([base.encoder(name) for name in base.fields(modality)], head, space)
         for modality, head in heads.items()
-    ]
-    return Model(str(folder), tuple(encoders))
+    )
 
 
 def read_heads(folder: Path, settings: Mapping[str, Any]) -> dict[Modality, Head]:
@@ -120,8 +129,10 @@ def weights(base: Model) -> list[str]:
     return [space.sha256 for space in base.spaces]
 
 
-def write(folder: Path, base: Model, heads: Mapping[Modality, Head], dim: int) -> dict[str, Any]:
-    """Write heads into a folder; returns what ``model.json`` is to say of them."""
+def write_heads(
+    folder: Path, base: Model, heads: Mapping[Modality, Head], dim: int
+) -> dict[str, Any]:
+    """Write heads into a folder; returns what ``model.json`` is to say."""
     from safetensors.numpy import save_file
 
     arrays = {
@@ -133,13 +144,17 @@ def write(folder: Path, base: Model, heads: Mapping[Modality, Head], dim: int) -
     save_file(arrays, temporary)
     temporary.replace(folder / ARRAYS)
     kinds = {str(modality): head.kind.value for modality, head in heads.items()}
-    return {
-        "kind": KIND,
-        "base": base.name,
-        "base_sha256": weights(base),
-        "dim": dim,
-        "heads": kinds,
-    }
+    return {**_about(base), "dim": dim, "heads": kinds}
+
+
+def reranking(base: Model, kind: str, depth: int, pairings: Sequence[Pairing]) -> dict[str, Any]:
+    """What ``model.json`` is to say of a re-ranker."""
+    found = [[one.space, one.left.value, one.right.value] for one in pairings]
+    return {**_about(base), "reranker": {"kind": kind, "depth": depth, "pairings": found}}
+
+
+def _about(base: Model) -> dict[str, Any]:
+    return {"kind": KIND, "base": base.name, "base_sha256": weights(base)}
 
 
 def _sha256(folder: Path, base: Model) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from PIL.Image import Image
 
 from mmsearch.config import InputLimits
+from mmsearch.encode.rerank import Reranker
 from mmsearch.errors import ModelError
 from mmsearch.records import FieldName, FloatArray, Modality, Sound, Space
 
@@ -57,6 +58,19 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class LocalEncoder(Encoder, Protocol):
+    """An encoder that also tells of the places of its input: patches, tokens, moments."""
+
+    def places(self, prepared: Sequence[Any]) -> list[FloatArray]:
+        """Describe every place of a batch.
+
+        Returns:
+            For each input (places, width) float32, not normalised; inputs may differ in places.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Model:
     """Encoders that together cover the modalities: one or more spaces.
@@ -64,10 +78,12 @@ class Model:
     Attributes:
         name: The name it was loaded by, which loads it again.
         encoders: At most one for each (space, modality).
+        reranker: What judges the first candidates of a search more closely, if anything does.
     """
 
     name: str
     encoders: tuple[Encoder, ...]
+    reranker: Reranker | None = None
 
     @property
     def spaces(self) -> tuple[Space, ...]:

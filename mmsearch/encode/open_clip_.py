@@ -167,6 +167,18 @@ class TextEncoder:
             tokens = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
             return unit_rows(network.encode_text(tokens))
 
+    def places(self, prepared: Sequence["NDArray[np.int64]"]) -> list[FloatArray]:
+        """What the last layer says of each token, padding left out: (tokens, width) float32."""
+        import torch
+
+        network, _ = self._checkpoint.network()
+        padding = self._checkpoint.tokenizer().ids("")[-1]
+        ids = np.stack(prepared)
+        with torch.inference_mode():
+            tokens = torch.from_numpy(ids).to(network.logit_scale.device)
+            rows = _last_layer(network, "text", tokens)
+        return [row[line != padding] for row, line in zip(rows, ids, strict=True)]
+
 
 class ImageEncoder:
     """Pictures in the visual space."""
@@ -206,6 +218,27 @@ class ImageEncoder:
         with torch.inference_mode():
             pixels = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
             return unit_rows(network.encode_image(pixels))
+
+    def places(self, prepared: Sequence[FloatArray]) -> list[FloatArray]:
+        """What the last layer says of each patch: (patches, width) float32."""
+        import torch
+
+        network, _ = self._checkpoint.network()
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
+            return list(_last_layer(network, "image", pixels))
+
+
+def _last_layer(network: Any, side: str, inputs: Any) -> FloatArray:
+    """The last hidden states of a tower: (n, places, width) float32."""
+    found = network.forward_intermediates(
+        **{side: inputs, f"{side}_indices": 1},
+        intermediates_only=True,
+        normalize_intermediates=True,
+        image_output_fmt="NLC",
+    )
+    rows: FloatArray = found[f"{side}_intermediates"][-1].float().cpu().numpy()
+    return rows
 
 
 def load(name: str, device: str | None) -> Model:

@@ -23,6 +23,7 @@ from mmsearch.engine.inputs import (
     modalities,
     names,
 )
+from mmsearch.engine.judging import judging
 from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_texts
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
@@ -175,7 +176,7 @@ class Index(Closing):
         """
         query = Query(text, image, audio)
         model = self.model
-        return self._search(model, embed(query, model), text, modalities(target), k, where)
+        return self._search(model, query, embed(query, model), modalities(target), k, where)
 
     def search_many(
         self,
@@ -192,23 +193,23 @@ class Index(Closing):
         Returns:
             For each text what :meth:`search` returns.
         """
-        queries = [Query(text).text or "" for text in texts]
+        queries = [Query(text) for text in texts]
         targets = modalities(target)
         model = self.model
-        vectors = embed_texts(queries, model)
+        vectors = embed_texts(texts, model)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(
                 pool.map(
-                    lambda pair: self._search(model, pair[0], pair[1], targets, k, where),
-                    zip(vectors, queries, strict=True),
+                    lambda pair: self._search(model, *pair, targets, k, where),
+                    zip(queries, vectors, strict=True),
                 )
             )
 
     def _search(
         self,
         model: Model,
+        query: Query,
         vectors: dict[str, FloatArray],
-        words: str | None,
         targets: Sequence[Modality] | None,
         k: int,
         where: str | None,
@@ -218,7 +219,8 @@ class Index(Closing):
 
         def hits(view: View, catalog: Catalog) -> list[Hit]:
             self._refuse_moved(view.manifest, model)
-            request = Request(vectors, words, resolve_targets(view, vectors, targets), k, where)
+            found = resolve_targets(view, vectors, targets)
+            request = Request(vectors, query.text, found, k, where, judging(model, query, vectors))
             return run_search(view, catalog, request)
 
         return self._from_one_commit(hits)

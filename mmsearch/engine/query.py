@@ -82,14 +82,14 @@ def _embed_all(model: Model, name: FieldName, values: Sequence[object]) -> list[
     """Return for each value the normalised sum of its chunks, encoded a batch at a time."""
     encoder = model.encoder(name)
     sums = np.zeros((len(values), encoder.space.dim), np.float32)
-    chunks = ((n, c) for n, value in enumerate(values) for c in _decoded(name, encoder, value))
+    chunks = ((n, c) for n, value in enumerate(values) for c in decoded(name, encoder, value))
     while batch := list(islice(chunks, encoder.batch_size)):
         prepared = [encoder.prepare(chunk) for _, chunk in batch]
         np.add.at(sums, [n for n, _ in batch], encoder.encode(prepared))
     return [_unit(vector) for vector in sums]
 
 
-def _decoded(name: FieldName, encoder: Encoder, value: object) -> Iterator[object]:
+def decoded(name: FieldName, encoder: Encoder, value: object) -> Iterator[object]:
     """Decode a query; a long one becomes several chunks."""
     if isinstance(value, Image):
         return iter([value.convert("RGB")])

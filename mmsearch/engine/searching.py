@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.engine.chunks import load_chunk
+from mmsearch.engine.judging import Judging
 from mmsearch.errors import DamagedIndexError, UsageError
 from mmsearch.fuse import Signals, fuse
 from mmsearch.records import FloatArray, Hit, Modality
@@ -28,6 +29,7 @@ class Request:
         targets: Modalities of the parts to be found.
         k: How many items.
         where: Expression over columns that items must satisfy.
+        judging: The model's re-ranker for this query, if it has one.
     """
 
     vectors: Mapping[str, FloatArray]
@@ -35,6 +37,7 @@ class Request:
     targets: Sequence[Modality]
     k: int
     where: str | None = None
+    judging: Judging | None = None
 
 
 def run_search(view: View, catalog: Catalog, request: Request) -> list[Hit]:
@@ -61,7 +64,9 @@ def _probes(view: View, request: Request, allowed: NDArray[np.bool_]) -> Iterato
     for name, field in view.state.fields.items():
         if name.modality in request.targets and name.space in request.vectors and field.rows:
             mask = view.alive(name) if request.where is None else allowed[field.owners]
-            yield Probe(name, field, request.vectors[name.space], mask, view.background(name))
+            judge = request.judging.judge(view, name, field) if request.judging else None
+            query, background = request.vectors[name.space], view.background(name)
+            yield Probe(name, field, query, mask, background, judge)
 
 
 def _refuse_old(catalog: Catalog, view: View) -> None:
@@ -96,10 +101,16 @@ def _hits(view: View, pool: Pool, words: Mapping[int, float], k: int) -> list[Hi
             rank,
             float(scores[n]),
             int(pool.chunk_ids[n]),
-            {"cosine": float(pool.cosines[n]), "lexical": float(lexical[n])},
+            _signals(pool, n, float(lexical[n])),
         )
         for rank, n in enumerate(order, start=1)
     ]
+
+
+def _signals(pool: Pool, n: int, lexical: float) -> dict[str, float]:
+    found = {"cosine": float(pool.cosines[n]), "lexical": lexical}
+    judged = float(pool.judged[n])
+    return found | {"judged": judged} if judged else found
 
 
 def _hit(view: View, rank: int, score: float, chunk_id: int, signals: Mapping[str, float]) -> Hit:

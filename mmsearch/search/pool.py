@@ -1,6 +1,6 @@
 """The pool of one search: candidates of all fields and of the words, grouped into items."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,19 @@ _PRIOR_CENTRE_ROWS = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Judge:
+    """Looks at candidates more closely than an inner product.
+
+    Attributes:
+        look: From (n,) int64 chunk ids to (n,) float32, what to add to their cosines.
+        depth: How many of the first candidates it is to look at.
+    """
+
+    look: Callable[[NDArray[np.int64]], FloatArray]
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """One field to look into.
 
@@ -31,6 +44,7 @@ class Probe:
         query: (dim,) float32, in the field's space.
         allowed: (rows,) bool: alive and not filtered out.
         background: (n, dim) float32, a sample of the field's live vectors.
+        judge: Looks at the first candidates, if anything does.
     """
 
     name: FieldName
@@ -38,6 +52,7 @@ class Probe:
     query: FloatArray
     allowed: NDArray[np.bool_]
     background: FloatArray
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +63,14 @@ class Pool:
         item_ids: (n,) int64.
         chunk_ids: (n,) int64.
         cosines: (n,) float32.
+        judged: (n,) float32: what a judge has added to the cosines; 0 for what it has not seen.
         standings: (n,) float32: standard deviations above the field's background.
     """
 
     item_ids: NDArray[np.int64]
     chunk_ids: NDArray[np.int64]
     cosines: FloatArray
+    judged: FloatArray
     standings: FloatArray
 
 
@@ -68,16 +85,31 @@ def collect(probes: Sequence[Probe], k: int, extra_items: NDArray[np.int64]) -> 
         k: How many items to take from each field, if it has them.
         extra_items: (n,) int64 ids of items found otherwise, whose chunks join the pool.
     """
-    ids, cosines, standings = [], [], []
+    ids, cosines, judged, standings = [], [], [], []
     for probe in probes:
         found = _candidates(probe, k)
         rows = _rows_of_items(probe, extra_items)
         chunk_ids = np.concatenate([found.ids, probe.field.ids[rows]])
         scores = np.concatenate([found.cosines, score_rows(probe.field, rows, probe.query)])
+        added = _judged(probe, chunk_ids, scores)
         ids.append(chunk_ids)
         cosines.append(scores)
-        standings.append(_standing(probe, scores))
-    return _group(np.concatenate(ids), np.concatenate(cosines), np.concatenate(standings))
+        judged.append(added)
+        standings.append(_standing(probe, scores + added))
+    return _group(*map(np.concatenate, (ids, cosines, judged, standings)))
+
+
+def _judged(probe: Probe, chunk_ids: NDArray[np.int64], cosines: FloatArray) -> FloatArray:
+    """Return what the probe's judge adds: to the first candidates, which stay before the others."""
+    added = np.zeros(len(cosines), np.float32)
+    if probe.judge is None or not len(cosines):
+        return added
+    order = np.lexsort((chunk_ids, -cosines))
+    first, rest = order[: probe.judge.depth], order[probe.judge.depth :]
+    added[first] = probe.judge.look(chunk_ids[first])
+    if len(rest):
+        added[first] += max(0.0, cosines[rest].max() - (cosines + added)[first].min())
+    return added
 
 
 def _candidates(probe: Probe, k: int) -> Candidates:
@@ -111,12 +143,14 @@ def _standing(probe: Probe, cosines: FloatArray) -> FloatArray:
     return standing.astype(np.float32)
 
 
-def _group(chunk_ids: NDArray[np.int64], cosines: FloatArray, standings: FloatArray) -> Pool:
+def _group(
+    chunk_ids: NDArray[np.int64], cosines: FloatArray, judged: FloatArray, standings: FloatArray
+) -> Pool:
     """Keep each item's best chunk."""
     items = chunk_ids >> CHUNK_BITS
     order = np.lexsort((chunk_ids, -standings, items))
     best = order[np.flatnonzero(np.diff(items[order], prepend=-1))]
-    return Pool(items[best], chunk_ids[best], cosines[best], standings[best])
+    return Pool(items[best], chunk_ids[best], cosines[best], judged[best], standings[best])
 
 
 def best_words(scored: Sequence[tuple[int, float]]) -> Mapping[int, float]:

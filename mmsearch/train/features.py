@@ -67,7 +67,7 @@ def embed_parts(
     failures: dict[int, Failure] = {}
     for name in model.fields(modality):
         encoder = model.encoder(name)
-        home = folder / f"{name}-{_digest(parts, encoder)}"
+        home = folder / f"{name}-{digest(parts, encoder.space.sha256)}"
         rows = []
         for at in range(0, len(parts), CHUNK):
             path = home / f"{at:08d}.npy"
@@ -86,7 +86,7 @@ def _embed(parts: Sequence[Part], name: FieldName, encoder: Encoder) -> FloatArr
     sums = np.zeros((len(parts), encoder.space.dim), np.float32)
     waiting: list[tuple[int, Any]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = partial(_prepared, name=name, encoder=encoder)
+        work = partial(prepared, name=name, encoder=encoder)
         for number, values in enumerate(pool.map(work, parts)):
             waiting += [(number, value) for value in values]
             while len(waiting) >= encoder.batch_size:
@@ -101,7 +101,7 @@ def _add(sums: FloatArray, batch: Sequence[tuple[int, Any]], encoder: Encoder) -
     np.add.at(sums, [at for at, _ in batch], encoder.encode([value for _, value in batch]))
 
 
-def _prepared(part: Part, name: FieldName, encoder: Encoder) -> list[Any]:
+def prepared(part: Part, name: FieldName, encoder: Encoder) -> list[Any]:
     """The stretches of a part, ready for the encoder; none if it cannot be decoded."""
     try:
         return list(_stretches(part, name, encoder))
@@ -126,12 +126,12 @@ def _failure(part: Part, name: FieldName, encoder: Encoder) -> Failure:
     return Failure(source, "its embedding is zero" if found else "nothing in it can be embedded")
 
 
-def _digest(parts: Sequence[Part], encoder: Encoder) -> str:
-    """What the embeddings depend on: the weights, and the contents of files as far as times say."""
-    digest = hashlib.sha256(encoder.space.sha256.encode())
+def digest(parts: Sequence[Part], maker: str) -> str:
+    """What is made of parts depends on: the maker, and the files' contents as far as times say."""
+    found = hashlib.sha256(maker.encode())
     for part in parts:
-        digest.update(repr((part.path, part.text, _stat(part))).encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
+        found.update(repr((part.path, part.text, _stat(part))).encode(errors="surrogateescape"))
+    return found.hexdigest()[:16]
 
 
 def _stat(part: Part) -> tuple[int, int] | None:

@@ -1,6 +1,4 @@
-"""Heads and similarities in torch, and how they become the arrays that an index needs."""
-
-from enum import StrEnum
+"""Heads in torch, and how they become the arrays that an index needs."""
 
 import numpy as np
 from torch import Tensor, nn
@@ -56,19 +54,3 @@ class TorchHead(nn.Module):
             name: value.detach().cpu().numpy().astype(np.float32)
             for name, value in self.layers.state_dict().items()
         }
-
-
-class Similarity(StrEnum):
-    """How two embeddings are compared while heads are trained.
-
-    * ``dot``: inner product of the heads' outputs.
-    * ``bilinear``: ``x W y`` with a learned matrix, which then becomes part of a head. With three
-      modalities all but one have a matrix.
-    * ``mlp``: a small network on both, for re-ranking.
-    * ``cross``: attention between the parts of both (tokens, patches), for re-ranking.
-    """
-
-    DOT = "dot"
-    BILINEAR = "bilinear"
-    MLP = "mlp"
-    CROSS = "cross"

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from mmsearch.encode.heads import Head
 from mmsearch.records import Modality
-from mmsearch.train.align.heads import Similarity, TorchHead
+from mmsearch.train.align.heads import TorchHead
+from mmsearch.train.align.options import Similarity
 from mmsearch.train.batches import batch
 from mmsearch.train.caching import backward_in_parts
-from mmsearch.train.figures import Figures, hits
+from mmsearch.train.figures import Figures, hits, mean_figures
 from mmsearch.train.losses import Criterion, Loss
 from mmsearch.train.pairs import Pairing
 
@@ -126,9 +127,3 @@ class AlignTask:
         with torch.no_grad():
             scores = self._side(pairing.left, left) @ self._side(pairing.right, right).T
         return hits(scores.cpu().numpy(), pairing)
-
-
-def mean_figures(found: Sequence[tuple[Figures, Figures]]) -> dict[str, float]:
-    """Figures averaged over pairings and their two directions."""
-    every = [figures.named() for pair in found for figures in pair]
-    return {name: float(np.mean([one[name] for one in every])) for name in every[0]}

@@ -1,0 +1,239 @@
+"""Re-rankers learn from pairs, each against what the base model would mistake for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, gelu
+
+from mmsearch.encode.cross import CrossAttention, padded
+from mmsearch.encode.rerank import Pairing as Kind
+from mmsearch.records import FloatArray
+from mmsearch.train.batches import batch
+from mmsearch.train.figures import Figures, hits, mean_figures
+from mmsearch.train.pairs import Pairing
+from mmsearch.train.places import Places
+
+CANDIDATES = 50
+"""How many of the base model's first candidates wrong answers are drawn from; the depth of use."""
+
+WRONG = 15
+TEMPERATURE = 0.05
+BLOCK = 512
+
+
+class MlpNetwork(nn.Module):
+    """:class:`mmsearch.encode.rerank.MlpScorer` while it is trained; starts at 0."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        hidden = min(512, 2 * dim)
+        self.layers = nn.ModuleDict({"in": nn.Linear(4 * dim, hidden)})
+        self.layers["out"] = nn.Linear(hidden, 1, bias=False)
+        nn.init.zeros_(self.layers["out"].weight)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(n, dim) and (n, dim) to (n,)."""
+        both = torch.cat([x, y, x * y, (x - y).abs()], dim=1)
+        hidden = gelu(self.layers["in"](both), approximate="tanh")
+        found: Tensor = self.layers["out"](self.dropout(hidden))[:, 0]
+        return found
+
+
+@dataclass(frozen=True)
+class Side:
+    """One modality of a pairing.
+
+    Attributes:
+        vectors: (parts, dim) float32, the base model's embeddings; rows of unit length.
+        places: Local features of the same parts, for cross-attention.
+    """
+
+    vectors: FloatArray
+    places: Places | None
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A pairing ready for training: its pairs, and what stands near each part.
+
+    Attributes:
+        kind: Space and modalities.
+        pairing: The pairs.
+        left: The one side.
+        right: The other.
+    """
+
+    kind: Kind
+    pairing: Pairing
+    left: Side
+    right: Side
+
+    def nearest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The wrong candidates nearest to each pair's left and right part: (pairs, 50) int64."""
+        left, right = self.pairing.rows.T
+        return (
+            _nearest(self.left.vectors, self.right.vectors, left, right, self.pairing),
+            _nearest(self.right.vectors, self.left.vectors, right, left, self.pairing),
+        )
+
+
+def _nearest(
+    queries: FloatArray,
+    gallery: FloatArray,
+    asked: NDArray[np.int64],
+    right: NDArray[np.int64],
+    pairing: Pairing,
+) -> NDArray[np.int64]:
+    """For each pair the gallery's rows nearest to its query that do not fit it."""
+    answers: dict[int, set[int]] = {}
+    for query, answer in zip(asked, right, strict=True):
+        answers.setdefault(int(query), set()).add(int(answer))
+    unique, inverse = np.unique(asked, return_inverse=True)
+    members = np.unique(right)
+    most = max(map(len, answers.values()))
+    count = min(CANDIDATES + most, len(members))
+    found = np.empty((len(unique), min(CANDIDATES, len(members) - most)), np.int64)
+    for at in range(0, len(unique), BLOCK):
+        scores = queries[unique[at : at + BLOCK]] @ gallery[members].T
+        best = np.argsort(-scores, axis=1)[:, :count]
+        for row, numbers in enumerate(members[best], at):
+            wrong = [n for n in numbers if n not in answers[int(unique[row])]]
+            found[row] = wrong[: found.shape[1]]
+    return found[inverse]
+
+
+class RerankTask:
+    """Networks learn to tell right answers from the base model's near misses.
+
+    The score of a pair is its cosine plus what the network adds; the loss is InfoNCE over the right
+    answer and 15 wrong ones, asked from either side.
+
+    Args:
+        train: What to learn from.
+        validation: The pairs that decide when to stop.
+        batch_size: Pairs of a step.
+        seed: Of every random choice.
+        device: Where to train.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[Matched],
+        validation: Sequence[Matched],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._train, self._validation = train, validation
+        self._batch_size, self._seed, self._device = batch_size, seed, device
+        self._nearest = [matched.nearest() for matched in train]
+        torch.manual_seed(seed)
+        self.model = nn.ModuleDict({str(m.kind): _network(m) for m in train}).to(device)
+
+    def backward(self, step: int) -> float:
+        """One batch of every pairing, asked from both sides."""
+        losses = [
+            self._loss(matched, nearest, step)
+            for matched, nearest in zip(self._train, self._nearest, strict=True)
+        ]
+        loss = torch.stack(losses).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    def _loss(
+        self, matched: Matched, nearest: tuple[NDArray[np.int64], NDArray[np.int64]], step: int
+    ) -> Tensor:
+        count = len(matched.pairing.rows)
+        chosen = batch(count, min(self._batch_size, count), self._seed, step)
+        rng = np.random.default_rng([self._seed, 22, step])
+        left, right = matched.pairing.rows[chosen].T
+        found = []
+        for own, wrong, flip in ((right, nearest[0], False), (left, nearest[1], True)):
+            drawn = rng.integers(0, wrong.shape[1], (len(chosen), WRONG))
+            others = np.concatenate([own[:, None], wrong[chosen[:, None], drawn]], axis=1)
+            asked = np.repeat(left if not flip else right, WRONG + 1)
+            pairs = (asked, others.ravel()) if not flip else (others.ravel(), asked)
+            scores = self._scores(matched, *pairs).reshape(len(chosen), WRONG + 1)
+            found.append(cross_entropy(scores / TEMPERATURE, torch.zeros_like(scores[:, 0]).long()))
+        return torch.stack(found).mean()
+
+    def _scores(
+        self, matched: Matched, left: NDArray[np.int64], right: NDArray[np.int64]
+    ) -> Tensor:
+        """Cosine plus correction of some pairs: (n,)."""
+        x, y = (
+            torch.from_numpy(side.vectors[rows]).to(self._device)
+            for side, rows in ((matched.left, left), (matched.right, right))
+        )
+        network = self.model[str(matched.kind)]
+        if matched.left.places is None or matched.right.places is None:
+            added: Tensor = network(x, y)
+        else:
+            added = network(
+                _stack(matched.left.places, left, self._device),
+                _stack(matched.right.places, right, self._device),
+            )
+        return (x * y).sum(dim=1) + added
+
+    def evaluate(self) -> dict[str, float]:
+        """The validation pairs' figures after re-ranking, over all directions."""
+        return mean_figures([self.figures(matched) for matched in self._validation])
+
+    def figures(self, matched: Matched) -> tuple[Figures, Figures]:
+        """How well each side of pairs finds the other, the first 50 candidates judged anew."""
+        left, right = (np.unique(matched.pairing.rows[:, side]) for side in (0, 1))
+        cosines = matched.left.vectors[left] @ matched.right.vectors[right].T
+        forward = self._reranked(matched, cosines, left, right, flip=False)
+        backward = self._reranked(matched, cosines.T, right, left, flip=True)
+        return hits(forward, matched.pairing)[0], hits(backward.T, matched.pairing)[1]
+
+    def _reranked(
+        self,
+        matched: Matched,
+        cosines: FloatArray,
+        asked: NDArray[np.int64],
+        found: NDArray[np.int64],
+        *,
+        flip: bool,
+    ) -> FloatArray:
+        """Scores of all pairs: (queries, gallery), the first candidates' by the network."""
+        scores = np.array(cosines, np.float32)
+        depth = min(CANDIDATES, scores.shape[1])
+        for row, query in enumerate(asked):
+            best = np.argsort(-scores[row])[:depth]
+            pairs = (np.full(depth, query), found[best])
+            with torch.no_grad():
+                judged = self._scores(matched, *(pairs if not flip else pairs[::-1]))
+            scores[row, best] = judged.cpu().numpy() + FIRST
+        return scores
+
+
+FIRST = 10.0
+"""Keeps what was judged anew before what was not."""
+
+
+def _network(matched: Matched) -> nn.Module:
+    if matched.left.places is None or matched.right.places is None:
+        return MlpNetwork(matched.left.vectors.shape[1])
+    return CrossAttention(matched.left.places[0].shape[1], matched.right.places[0].shape[1])
+
+
+def _stack(places: Places, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
+    x, nothing = padded([places[int(row)] for row in rows])
+    return x.to(device), nothing.to(device)
+
+
+def arrays(model: Mapping[str, nn.Module]) -> dict[str, dict[str, FloatArray]]:
+    """The trained networks as an index uses them."""
+    found = {}
+    for name, network in model.items():
+        state = (
+            network.layers.state_dict() if isinstance(network, MlpNetwork) else network.state_dict()
+        )
+        found[name] = {key: value.cpu().numpy().astype(np.float32) for key, value in state.items()}
+    return found
