@@ -16,7 +16,9 @@ from PIL import Image
 
 from mmsearch.encode import mini
 from mmsearch.encode.base import Encoder
-from mmsearch.encode.mini.features import log_mel, pixels, resample
+from mmsearch.encode.towers import Weights
+from mmsearch.encode.towers.encoders import TableEncoder
+from mmsearch.encode.towers.features import log_mel, pixels, resample
 from mmsearch.errors import ModelError
 from mmsearch.metrics import first_relevant_ranks, hit_at_k
 from mmsearch.records import FloatArray, Sound
@@ -103,7 +105,7 @@ def test_any_text_gives_a_unit_vector(text: str) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (4000, 3), (112, 112), (640, 480)])
 def test_any_picture_gives_a_unit_vector(size: tuple[int, int]) -> None:
-    assert pixels(picture(0, size)).shape == (112, 112, 3)
+    assert pixels(picture(0, size), 112).shape == (112, 112, 3)
     assert np.linalg.norm(embed(IMAGE, picture(0, size))) == pytest.approx(1, abs=1e-5)
 
 
@@ -167,7 +169,8 @@ def test_a_text_query_imports_no_torch() -> None:
 
 
 def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
-    encoder = mini.TextEncoder(tmp_path / "gone.safetensors")
+    weights = Weights(tmp_path / "gone.safetensors", "gone", mini.DESIGN)
+    encoder = TableEncoder(weights, "cpu")
     with pytest.raises(ModelError, match=r"gone\.safetensors"):
         encoder.prepare("a dog")
     with pytest.raises(ModelError, match=r"gone\.safetensors"):

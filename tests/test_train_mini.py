@@ -1,5 +1,6 @@
 """The training of the embedded model, on sets so small that it takes seconds."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,23 +9,25 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from mmsearch.encode import mini
-from mmsearch.encode.mini.image import ImageEncoder
-from mmsearch.encode.mini.shapes import Shape, Stage
-from mmsearch.encode.mini.text import TextEncoder
-from mmsearch.encode.mini.towers import build, fold
+from mmsearch.encode import mini, towers
+from mmsearch.encode.towers.convolution import Tower, fold
+from mmsearch.encode.towers.networks import build
+from mmsearch.encode.towers.shapes import Convolution, Design, Stage, Table, TowerShape
+from mmsearch.records import Modality
 from mmsearch.train.loop import Plan, train
 from mmsearch.train.losses import cosine_loss
 from mmsearch.train.mini.audio import AudioTask, Words
 from mmsearch.train.mini.clips import SAMPLES, Clips, groups, make_clip
 from mmsearch.train.mini.data import KEPT, Picture, Recording, words
 from mmsearch.train.mini.draw import COLOURS, draw
-from mmsearch.train.mini.export import eighth, export
 from mmsearch.train.mini.heads import Heads, HeadsTask, Pairs, folds, pair_up
 from mmsearch.train.mini.image import ImageTask, jitter
+from mmsearch.train.mini.speak import speak
 from mmsearch.train.mini.synth import SYNTHETIC, synthesise
-from mmsearch.train.mini.text import Bags, TokenTable, train_table, train_vocabulary
+from mmsearch.train.mini.text import train_table
 from mmsearch.train.mini.views import CHANNELS, Views, crop
+from mmsearch.train.towers.export import eighth, export
+from mmsearch.train.towers.words import Bags, TokenTable, train_vocabulary
 
 TEXTS = [f"{count} {colour} {thing}" for count in ("one", "two") for colour in ("red", "blue")
          for thing in ("dogs", "cats", "boats")]  # fmt: skip
@@ -187,13 +190,18 @@ def test_an_audio_tower_tells_two_sounds_apart(tmp_path: Path) -> None:
 def test_exported_weights_embed_as_trained(tmp_path: Path) -> None:
     path, tokenizer = tmp_path / "mini.safetensors", train_vocabulary(TEXTS)
     table = TokenTable(torch.randn(tokenizer.get_vocab_size(), 256))
-    shapes = {
-        "image": Shape(3, 16, (Stage(16, 1, 1), Stage(32, 1)), hidden=64),
-        "audio": Shape(1, 16, (Stage(32, 1),)),
+    shapes: dict[Modality, TowerShape] = {
+        Modality.TEXT: Table(),
+        Modality.IMAGE: Convolution(3, 16, (Stage(16, 1, 1), Stage(32, 1)), hidden=64),
+        Modality.AUDIO: Convolution(1, 16, (Stage(32, 1),)),
     }
-    towers = {name: build(shape).eval() for name, shape in shapes.items()}
-    export(path, tokenizer, table.rows.detach().numpy(), towers, shapes)
-    text, image = TextEncoder(path), ImageEncoder(path)
+    design = Design("mini-9", 256, shapes)
+    tower, listener = (build(design, kind).eval() for kind in (Modality.IMAGE, Modality.AUDIO))
+    trained = {Modality.TEXT: table, Modality.IMAGE: tower, Modality.AUDIO: listener}
+    export(path, design, trained, tokenizer)
+    weights = towers.Weights(path, "mini-9")
+    assert weights.design() == design
+    text, image, _ = towers.model("mini-9", weights, "cpu").encoders
     assert text.space.sha256 != mini.load().spaces[0].sha256
     found = text.encode([text.prepare(line) for line in TEXTS])
     expected = table(Bags(tokenizer, TEXTS)[np.arange(len(TEXTS))]).detach().numpy()
@@ -201,7 +209,8 @@ def test_exported_weights_embed_as_trained(tmp_path: Path) -> None:
     square = np.random.default_rng(0).integers(0, 255, (112, 112, 3), np.uint8)
     shown = torch.from_numpy(square).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
-        seen = fold(towers["image"])(shown).numpy()
+        assert isinstance(tower, Tower)
+        seen = fold(tower)(shown).numpy()
     np.testing.assert_allclose(image.encode([square]), seen, atol=5e-3)
 
 
@@ -242,7 +251,16 @@ def test_synthesised_sounds_are_sounds(label: str) -> None:
     assert samples.std() > 0
 
 
-def test_a_clip_knows_what_is_in_it() -> None:
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_words_are_spoken_in_many_voices() -> None:
+    spoken = [speak("the spoken word dog", np.random.default_rng(seed)) for seed in range(4)]
+    assert all(8_000 < len(samples) < 48_000 for samples in spoken)
+    assert all(0.01 < np.abs(samples).max() <= 1 for samples in spoken)
+    assert len({samples.tobytes() for samples in spoken}) == 4
+
+
+def test_a_clip_knows_what_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsearch.train.mini.clips.SPEECH", 0.0)
     rng = np.random.default_rng(0)
     sounds = {name: [rng.standard_normal(8_000).astype(np.float32)] for name in ("dog", "rain")}
     names = ["dog", "rain", *SYNTHETIC]

@@ -1,8 +1,11 @@
 """docs/cli.md, made from the help of the commands: `make docs` writes it, a test compares it."""
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
+
+import typer
 
 from mmsearch.cli.app import app, run
 
@@ -22,16 +25,28 @@ path (anything with a `/`). The variable `MMSEARCH_INDEX` sets another default t
 
 def cli_reference() -> str:
     """Return the page."""
-    names = [command.name for command in app.registered_commands if command.name]
-    sections = (f"## mmsearch {name}\n\n```\n{_help(name)}\n```\n" for name in names)
+    sections = (
+        f"## mmsearch {' '.join(command)}\n\n```\n{_help(command)}\n```\n"
+        for command in _commands(app)
+    )
     return "\n".join([_HEAD, *sections])
 
 
-def _help(command: str) -> str:
+def _commands(of: typer.Typer, *before: str) -> Iterator[tuple[str, ...]]:
+    """The words of every command, those of groups last."""
+    for command in of.registered_commands:
+        if command.name:
+            yield *before, command.name
+    for group in of.registered_groups:
+        assert group.typer_instance is not None
+        yield from _commands(group.typer_instance, *before, str(group.typer_instance.info.name))
+
+
+def _help(command: Sequence[str]) -> str:
     os.environ["COLUMNS"] = os.environ["TERMINAL_WIDTH"] = _WIDTH
     page = StringIO()
     with redirect_stdout(page):
-        run([command, "--help"])
+        run([*command, "--help"])
     return page.getvalue().strip()
 
 

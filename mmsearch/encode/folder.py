@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmsearch.encode import aligned
+from mmsearch.encode import aligned, towers
 from mmsearch.encode.base import Model
 from mmsearch.errors import ModelError
 
@@ -23,7 +23,7 @@ def load(name: str, device: str | None, load_base: Callable[[str, str | None], M
 
     Args:
         name: The folder.
-        device: What its base model runs on.
+        device: What its networks run on.
         load_base: Loads the model that an aligned model stands on.
 
     Raises:
@@ -31,6 +31,8 @@ def load(name: str, device: str | None, load_base: Callable[[str, str | None], M
     """
     folder = Path(name).expanduser().absolute()
     settings = _read(folder)
+    if settings.get("kind") == towers.KIND:
+        return towers.load(folder, device)
     return aligned.load(folder, settings, load_base(str(settings["base"]), device))
 
 

@@ -1,5 +1,6 @@
 """How well one side of pairs finds the other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,12 @@ def hits(scores: FloatArray, pairing: Pairing) -> tuple[Figures, Figures]:
         _one(f"{pairing.left}→{pairing.right}", scores, fits),
         _one(f"{pairing.right}→{pairing.left}", scores.T, fits.T),
     )
+
+
+def mean_figures(found: Sequence[tuple[Figures, Figures]]) -> dict[str, float]:
+    """Figures averaged over pairings and their two directions."""
+    every = [figures.named() for pair in found for figures in pair]
+    return {name: float(np.mean([one[name] for one in every])) for name in every[0]}
 
 
 def _one(direction: str, scores: FloatArray, fits: NDArray[np.bool_]) -> Figures:

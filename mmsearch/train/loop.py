@@ -58,9 +58,9 @@ class Plan:
         warm_up: Share of the steps in which the rate rises from zero; it then falls to zero along
             half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
         clip_norm: Longest gradient that is followed as it is.
-        evaluate_steps: Steps between evaluations, the first before any step; 0 for none.
-        patience: Evaluations without a better first figure after which the run stops, and its
-            best weights are taken; 0 for never.
+        evaluate_steps: Steps between evaluations, the first before any step; 0 for none. The best
+            weights are taken, by the first figure; without evaluations the last.
+        patience: Evaluations without a better figure after which the run stops; 0 for never.
         checkpoint_s: Seconds between checkpoints.
         subject: What is trained on what; a run of another subject is not continued.
     """
@@ -129,7 +129,7 @@ def train(task: Task, plan: Plan, folder: Path, tell: Callable[[str], None] = lo
         tell(_evaluate(task, progress, journal, folder))  # the start may be the best there is
     if progress.step > saved_step:
         tell(_save(folder, plan, model, optimizer, journal, progress))
-    if plan.patience and (folder / BEST).exists():
+    if plan.evaluate_steps:
         model.load_state_dict(torch.load(folder / BEST, weights_only=True))
     model.eval()
     journal.close()

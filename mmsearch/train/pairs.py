@@ -1,7 +1,7 @@
 """What goes together: the pairs of parts in manifests, and which of them are trained on."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -90,6 +90,7 @@ def read_pairs(
     text_columns: Sequence[str] = (),
     group: str | None = None,
     seed: int = 0,
+    change: Callable[[Item], Item] = lambda item: item,
 ) -> Pairs:
     """Read pairs: every two parts of different modalities of one item.
 
@@ -102,6 +103,7 @@ def read_pairs(
         text_columns: Further columns that hold texts.
         group: A column whose equal values make one group: a recording, a photographer.
         seed: Of the split.
+        change: What is done to every item first, such as cleaning its texts.
 
     Raises:
         UsageError: A manifest does not exist.
@@ -111,10 +113,12 @@ def read_pairs(
     items: list[Item] = []
     failures: list[Failure] = []
     for found in find_items(paths, text_columns=text_columns):
-        if isinstance(found, Item) and len({part.modality for part in found.parts}) > 1:
-            items.append(found)
-        elif isinstance(found, Failure):
+        if isinstance(found, Failure):
             failures.append(found)
+        elif isinstance(found, Item):
+            item = change(found)
+            if len({part.modality for part in item.parts}) > 1:
+                items.append(item)
     if not items:
         raise TrainingError(
             f"{', '.join(paths)}: no row has parts of two modalities, such as image and text"

@@ -1,13 +1,35 @@
 """The embedded model: one space for text, image and audio, shipped in the package."""
 
-from mmsearch.encode.base import Model
-from mmsearch.encode.mini.audio import AudioEncoder
-from mmsearch.encode.mini.image import ImageEncoder
-from mmsearch.encode.mini.text import TextEncoder
+from functools import cache
+from pathlib import Path
 
-__all__ = ["AudioEncoder", "ImageEncoder", "TextEncoder", "load"]
+from mmsearch.encode import towers
+from mmsearch.encode.base import Model
+from mmsearch.encode.towers.shapes import Convolution, Design, Stage, Table
+from mmsearch.records import Modality
+
+NAME = "mini-1"
+DIM = 256
+WEIGHTS = Path(__file__).with_name(f"{NAME}.safetensors")
+
+DESIGN = Design(
+    NAME,
+    DIM,
+    {
+        Modality.TEXT: Table(),
+        Modality.IMAGE: Convolution(3, 64, (Stage(128, 2), Stage(256, 2))),
+        Modality.AUDIO: Convolution(1, 48, (Stage(96, 2), Stage(192, 2))),
+    },
+)
+"""What the file of mini-1 holds, which does not say so itself."""
 
 
 def load() -> Model:
-    """The model ``mini``: one space, ``mini-1``, three encoders; imports no torch."""
-    return Model("mini", (TextEncoder(), ImageEncoder(), AudioEncoder()))
+    """The model ``mini``: one space, three encoders; imports no torch."""
+    return towers.model("mini", _weights(), "cpu")
+
+
+@cache
+def _weights() -> towers.Weights:
+    """Read once a process, however many indexes are opened."""
+    return towers.Weights(WEIGHTS, NAME, DESIGN)

@@ -11,17 +11,12 @@ import numpy as np
 from mmsearch.encode import Model
 from mmsearch.errors import TrainingError, UsageError
 from mmsearch.records import Failure, FloatArray, Modality, Part
+from mmsearch.train import schedule
 from mmsearch.train.align.options import Options
 from mmsearch.train.features import Features, embed_parts
 from mmsearch.train.figures import Figures, hits
 from mmsearch.train.loop import Plan
 from mmsearch.train.pairs import Pairing, Split, read_pairs
-
-EVALUATIONS = 20
-"""How often a run is evaluated, if it is not stopped."""
-
-MAX_EVALUATED = 2000
-"""Pairs of a pairing that figures are taken from."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +44,9 @@ class Prepared:
     def of(self, split: Split) -> list[Pairing]:
         """The pairs of one split; for figures at most 2,000 of each pairing."""
         found = [pairing.of(split) for pairing in self.pairings]
-        return found if split is Split.TRAIN else [self._sample(pairing) for pairing in found]
-
-    def _sample(self, pairing: Pairing) -> Pairing:
-        if len(pairing.rows) <= MAX_EVALUATED:
-            return pairing
-        rng = np.random.default_rng([self.options.seed, 21])
-        return pairing.take(np.sort(rng.choice(len(pairing.rows), MAX_EVALUATED, replace=False)))
+        if split is Split.TRAIN:
+            return found
+        return [schedule.judged_by(pairing, self.options.seed) for pairing in found]
 
     def shared_space(self, pairing: Pairing) -> str | None:
         """The space in which the base compares both modalities, if there is one."""
@@ -79,19 +70,10 @@ class Prepared:
 
     def plan(self) -> Plan:
         """The training run."""
-        options = self.options
-        most = max(len(pairing.rows) for pairing in self.of(Split.TRAIN))
-        steps = options.epochs * max(1, most // options.batch_size)
         sizes = {pairing.name: len(pairing.rows) for pairing in self.pairings}
         spaces = [space.sha256 for space in self.base.spaces]
-        return Plan(
-            steps=steps,
-            seed=options.seed,
-            learning_rate=options.learning_rate,
-            evaluate_steps=max(1, steps // EVALUATIONS),
-            patience=options.patience,
-            subject=json.dumps([asdict(options), spaces, sizes]),
-        )
+        subject = json.dumps([asdict(self.options), spaces, sizes])
+        return schedule.plan(self.options, self.of(Split.TRAIN), subject)
 
 
 def prepare(

@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
 
-from mmsearch.encode.mini.features import FRAMES_PER_SECOND
-from mmsearch.encode.mini.shapes import Shape, Stage
-from mmsearch.encode.mini.towers import Tower, audio_input, build
+from mmsearch.encode.mini import DIM
+from mmsearch.encode.towers.convolution import Tower
+from mmsearch.encode.towers.features import FRAMES_PER_SECOND
+from mmsearch.encode.towers.networks import audio_input, convolution
+from mmsearch.encode.towers.shapes import Convolution, SoundFeatures, Stage
 from mmsearch.train.batches import batch
 from mmsearch.train.mini.clips import SECONDS, Clips
+from mmsearch.train.towers.sounds import gain, leave_out
 
-SHAPE = Shape(1, 48, (Stage(96, 2), Stage(192, 2)))
+SHAPE = Convolution(1, 48, (Stage(96, 2), Stage(192, 2)))
 BATCH = 64
 TEMPERATURE = 0.07
 LABEL_TEMPLATES = ("{}", "the sound of {}", "sound of a {}", "a {} can be heard")
@@ -51,7 +54,7 @@ class Listener(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tower: Tower = build(SHAPE)
+        self.tower: Tower = convolution(SHAPE, DIM)
         self.teacher_head = nn.Linear(SHAPE.width, 521)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,9 +113,5 @@ def augment(mels: NDArray[np.float16], rng: np.random.Generator) -> Tensor:
     """
     frames = FRAMES_PER_SECOND * int(rng.integers(2, SECONDS + 1))
     start = int(rng.integers(0, mels.shape[2] - frames + 1))
-    x = audio_input(torch.from_numpy(mels[:, :, start : start + frames]))
-    for row in x[:, 0]:
-        band, moment = int(rng.integers(0, 56)), int(rng.integers(0, frames - 40))
-        row[band : band + int(rng.integers(0, 9))] = row.mean()
-        row[:, moment : moment + int(rng.integers(0, 41))] = row.mean()
-    return x + torch.from_numpy(rng.normal(0, 0.05, (len(x), 1, 1, 1)).astype(np.float32))
+    x = torch.from_numpy(mels[:, :, start : start + frames]).float()
+    return audio_input(gain(leave_out(x, rng), rng), SoundFeatures.LOG_MEL)

@@ -16,10 +16,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from mmsearch.encode.mini.features import RATE_HZ, level, log_mel, resample
+from mmsearch.encode.towers.features import RATE_HZ, level, log_mel, resample
 from mmsearch.records import FloatArray
 from mmsearch.train.files import save_arrays
 from mmsearch.train.mini.data import KEPT, Recording
+from mmsearch.train.mini.speak import SPOKEN, speak
 from mmsearch.train.mini.synth import SYNTHETIC, synthesise
 from mmsearch.train.mini.teachers import SoundTeacher
 
@@ -31,7 +32,8 @@ CHUNK = 250
 CHUNKS = 5
 """Files of each group."""
 MIXED = 0.35
-SYNTHESISED = 0.08
+SYNTHESISED, SPEECH = 0.08, 0.12
+"""Shares of what the project makes itself."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Clips:
 
 
 def label_names(recordings: Sequence[Recording]) -> list[str]:
-    """Every label: those of the recordings and those of synthesised sounds."""
-    return sorted({recording.label for recording in recordings}) + list(SYNTHETIC)
+    """Every label: those of the recordings and of what the project makes."""
+    return sorted({recording.label for recording in recordings}) + [*SYNTHETIC, *SPOKEN]
 
 
 def groups(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
@@ -105,15 +107,25 @@ def make_clip(
     clip = np.zeros(SAMPLES, np.float32)
     count = 2 if rng.random() < MIXED else 1
     for share in rng.dirichlet([4.0] * count):
-        if rng.random() < SYNTHESISED:
-            label = str(rng.choice(list(SYNTHETIC)))
-            sound = synthesise(label, SECONDS, rng)
-        else:
-            label = str(rng.choice(sorted(sounds)))
-            sound = sounds[label][int(rng.integers(len(sounds[label])))]
+        label, sound = draw_sound(sounds, rng)
         clip += np.sqrt(share) * change(sound, rng)
         shares[names.index(label)] += share
     return level(clip), shares
+
+
+def draw_sound(
+    sounds: Mapping[str, Sequence[FloatArray]], rng: np.random.Generator
+) -> tuple[str, FloatArray]:
+    """One sound and its label: a recording, or something that the project makes."""
+    lot = rng.random()
+    if lot < SYNTHESISED:
+        label = str(rng.choice(list(SYNTHETIC)))
+        return label, synthesise(label, SECONDS, rng)
+    if lot < SYNTHESISED + SPEECH:
+        label = str(rng.choice(SPOKEN))
+        return label, speak(label, rng)
+    label = str(rng.choice(sorted(sounds)))
+    return label, sounds[label][int(rng.integers(len(sounds[label])))]
 
 
 def make_chunk(

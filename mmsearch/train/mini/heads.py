@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mmsearch.encode.mini.weights import DIM
+from mmsearch.encode.mini import DIM
 from mmsearch.train.batches import batch
 from mmsearch.train.losses import cosine_loss, info_nce
 from mmsearch.train.mini.data import Picture
-from mmsearch.train.mini.text import Bags, TokenTable
+from mmsearch.train.towers.words import Bags, TokenTable
 
 BATCH = 512
 FOLDS = 4

@@ -5,10 +5,13 @@
 3. views   MobileNets describe whole pictures and crops, place by place.
 4. heads   Heads on what the MobileNets say and the token table learn to meet, on captions.
 5. image   A tower learns to say what the heads say, and what the MobileNets say of each place.
-6. audio   A tower learns to meet the words for each sound.
+6. audio   A tower learns to meet the words for each sound; without ``everything`` once without each
+           fold of ESC-10, on which it is then judged.
+7. export  The weights files, as folders that ``mmsearch index --model`` takes.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,25 +22,37 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmsearch.encode import folder
+from mmsearch.encode.mini import DIM
 from mmsearch.encode.torch_ import pick_device
+from mmsearch.encode.towers import KIND, WEIGHTS
+from mmsearch.encode.towers.shapes import Design, Table
+from mmsearch.records import Modality
 from mmsearch.train.files import save_arrays
 from mmsearch.train.loop import Plan, train
-from mmsearch.train.mini.data import pictures
+from mmsearch.train.mini.audio import LABEL_TEMPLATES, AudioTask, Words
+from mmsearch.train.mini.audio import SHAPE as AUDIO_SHAPE
+from mmsearch.train.mini.clips import groups, label_names, make_clips
+from mmsearch.train.mini.data import KEPT, audioset_classes, pictures, recordings
 from mmsearch.train.mini.draw import drawings
 from mmsearch.train.mini.heads import Heads, HeadsTask, Pairs, folds, pair_up
+from mmsearch.train.mini.image import SHAPE as IMAGE_SHAPE
 from mmsearch.train.mini.image import ImageTask
 from mmsearch.train.mini.text import principal_axes, train_table
 from mmsearch.train.mini.texts import corpus, embed_texts, load_text_vectors
 from mmsearch.train.mini.views import CHANNELS, Views, make_views, survey
+from mmsearch.train.towers.export import export as write_weights
 from mmsearch.train.towers.words import Bags, TokenTable, train_vocabulary
 
 log = logging.getLogger(__name__)
 
-STAGES = ("words", "heads", "image")
+STAGES = ("words", "heads", "image", "audio", "export")
 
+NAME = "mini-2"
 TEXT_EPOCHS = 10
 DRAWINGS = 2000
 HEADS_PLAN = Plan(steps=400, learning_rate=3e-3, weight_decay=0.1, clip_norm=100.0)
+AUDIO_PLAN = Plan(steps=3_000, learning_rate=2e-3, weight_decay=0.05)
 IMAGE_PLAN = Plan(steps=8_000, learning_rate=2e-3, weight_decay=0.05, checkpoint_s=300)
 
 
@@ -124,3 +139,53 @@ class Recipe:
         task = ImageTask(self.views, heads, fold, vectors, pairs, self.seed, pick_device(None))
         train(task, IMAGE_PLAN, self.home / "image")
         return task
+
+    @cached_property
+    def audio(self) -> dict[str, AudioTask]:
+        """The audio towers, by the fold that they have not heard; one for all if none is kept."""
+        known = groups(recordings(self.data))
+        if self.everything:
+            return {"": self._listen("", list(known))}
+        folds = [group for group in known if group != KEPT]
+        return {fold: self._listen(fold, [one for one in folds if one != fold]) for fold in folds}
+
+    def _listen(self, kept: str, wanted: Sequence[str]) -> AudioTask:
+        sounds = recordings(self.data)
+        clips = make_clips(sounds, wanted, self.data, self.out / "clips", self.seed, self.workers)
+        words = self._sound_words(label_names(sounds))
+        task = AudioTask(clips, words, self.seed, pick_device(None))
+        train(task, AUDIO_PLAN, self.home / f"audio{kept}")
+        return task
+
+    def _sound_words(self, labels: Sequence[str]) -> Words:
+        """The words that sounds are to be near, embedded."""
+        templates = [[template.format(label) for label in labels] for template in LABEL_TEMPLATES]
+        named = torch.stack([self._embed(texts) for texts in templates])
+        return Words(named, self._embed(audioset_classes(self.data)))
+
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        bags, table = Bags(self.words[0], texts), self.heads[1]
+        found: Tensor = table(bags[np.arange(len(bags))])
+        return found
+
+    @cached_property
+    def export(self) -> list[Path]:
+        """The folders of the finished models."""
+        design = Design(
+            NAME,
+            DIM,
+            {Modality.TEXT: Table(), Modality.IMAGE: IMAGE_SHAPE, Modality.AUDIO: AUDIO_SHAPE},
+        )
+        found = []
+        for kept, audio in self.audio.items():
+            home = self.home / f"model{kept}"
+            home.mkdir(exist_ok=True)
+            towers = {
+                Modality.TEXT: self.heads[1],
+                Modality.IMAGE: self.image.model.tower.cpu(),
+                Modality.AUDIO: audio.model.tower.cpu(),
+            }
+            write_weights(home / WEIGHTS, design, towers, self.words[0])
+            folder.write(home, {"kind": KIND})
+            found.append(home)
+        return found

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encode.mini.features import RATE_HZ
+from mmsearch.encode.towers.features import RATE_HZ
 from mmsearch.records import FloatArray
 
 Generator = np.random.Generator

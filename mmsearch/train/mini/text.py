@@ -1,70 +1,21 @@
-"""The text stage: a vocabulary of our own and a table of token vectors."""
+"""The text stage: a table of token vectors learns what the text teacher says."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from torch import Tensor, nn
-from torch.nn.functional import embedding_bag, normalize
+from torch import Tensor
 
-from mmsearch.encode.mini.text import UNKNOWN
-from mmsearch.encode.mini.weights import DIM
+from mmsearch.encode.mini import DIM
 from mmsearch.records import FloatArray
 from mmsearch.train.losses import cosine_loss, similarity_loss
+from mmsearch.train.towers.words import Bags, TokenTable
 
 log = logging.getLogger(__name__)
 
-VOCABULARY = 24_000
 BATCH = 1024
-
-
-def train_vocabulary(texts: Sequence[str]) -> Tokenizer:
-    """Learn word pieces from texts: lower case, accents removed, 24,000 pieces."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=40))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=VOCABULARY, min_frequency=2, special_tokens=["[UNK]"], show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-class TokenTable(nn.Module):
-    """Texts as sums of token vectors."""
-
-    def __init__(self, rows: Tensor) -> None:
-        """Start with given vectors: (vocabulary, 256) float32."""
-        super().__init__()
-        self.rows = nn.Parameter(rows.clone())
-
-    def forward(self, bags: tuple[Tensor, Tensor]) -> Tensor:
-        """Embed bags of token ids: (n, 256), L2-normalised rows."""
-        return normalize(embedding_bag(bags[0], self.rows, bags[1], mode="sum"), dim=1)
-
-
-class Bags:
-    """Token ids of many texts, kept end to end."""
-
-    def __init__(self, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
-        encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        ids = [entry.ids or [UNKNOWN] for entry in encoded]
-        self.ends = np.cumsum([0] + [len(entry) for entry in ids])
-        self.ids = np.concatenate([np.array(entry, np.int64) for entry in ids])
-
-    def __len__(self) -> int:
-        """Number of texts."""
-        return len(self.ends) - 1
-
-    def __getitem__(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Ids of some texts and where each text starts, as ``embedding_bag`` takes them."""
-        parts = [self.ids[self.ends[at] : self.ends[at + 1]] for at in numbers]
-        starts = np.cumsum([0] + [len(part) for part in parts[:-1]])
-        return torch.from_numpy(np.concatenate(parts)), torch.from_numpy(starts)
 
 
 def principal_axes(vectors: FloatArray) -> FloatArray:

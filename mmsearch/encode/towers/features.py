@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmsearch.encode.towers.shapes import SoundFeatures
 from mmsearch.records import FloatArray, Sound
 
-IMAGE_SIDE = 112
 MAX_ASPECT = 2.0
 
 RATE_HZ = 16_000
@@ -24,17 +24,28 @@ MAX_SECONDS = 10
 RMS_FLOOR = 1e-4
 """Below this loudness (-80 dB) a sound is treated as silence, not amplified to full level."""
 
-PREPROCESSING = (
-    f"image: centre crop to aspect <= {MAX_ASPECT}, bicubic to {IMAGE_SIDE} px, RGB;"
-    f" audio: mono {RATE_HZ} Hz, RMS to 1 (floor {RMS_FLOOR}), wrapped to whole seconds"
-    f" (1 to {MAX_SECONDS}), Hann {FRAME}, hop {HOP}, FFT {FFT}, {MELS} mels from {MEL_LOW_HZ}"
-    f" to {MEL_HIGH_HZ} Hz, log; text: Unicode NFD, lower case, WordPiece"
-)
-"""What is done before the towers, for the hash that identifies the space."""
+COEFFICIENTS = 40
+"""Of the cepstrum that are kept: what changes over less than three bands is left out."""
 
 
-def pixels(picture: Image.Image) -> NDArray[np.uint8]:
-    """Shrink an RGB picture to the tower's square: (112, 112, 3) uint8.
+def preprocessing(side: int, sound: SoundFeatures) -> str:
+    """What is done before the towers, for the hash that identifies a space.
+
+    Args:
+        side: Pixels of the square that pictures are squeezed to.
+        sound: What the audio tower sees.
+    """
+    cepstrum = f", {COEFFICIENTS} MFCC" if sound is SoundFeatures.MFCC else ""
+    return (
+        f"image: centre crop to aspect <= {MAX_ASPECT}, bicubic to {side} px, RGB;"
+        f" audio: mono {RATE_HZ} Hz, RMS to 1 (floor {RMS_FLOOR}), wrapped to whole seconds"
+        f" (1 to {MAX_SECONDS}), Hann {FRAME}, hop {HOP}, FFT {FFT}, {MELS} mels from {MEL_LOW_HZ}"
+        f" to {MEL_HIGH_HZ} Hz, log{cepstrum}; text: Unicode NFD, lower case, WordPiece"
+    )
+
+
+def pixels(picture: Image.Image, side: int) -> NDArray[np.uint8]:
+    """Shrink an RGB picture to a tower's square: (side, side, 3) uint8.
 
     The picture is squeezed, not cropped, so that what stands at its sides is seen too; the towers
     are trained on squeezed crops. Only very long pictures lose their ends.
@@ -43,7 +54,7 @@ def pixels(picture: Image.Image) -> NDArray[np.uint8]:
     wide, high = min(width, height * MAX_ASPECT), min(height, width * MAX_ASPECT)
     left, top = (width - wide) / 2, (height - high) / 2
     small = picture.resize(
-        (IMAGE_SIDE, IMAGE_SIDE),
+        (side, side),
         Image.Resampling.BICUBIC,
         box=(left, top, left + wide, top + high),
         reducing_gap=2.0,
@@ -98,6 +109,18 @@ def spectrogram(sound: Sound) -> NDArray[np.float16]:
         wrap(resample(sound.samples[: sound.sample_rate_hz * MAX_SECONDS], sound.sample_rate_hz))
     )
     return log_mel(samples).astype(np.float16)
+
+
+@lru_cache(maxsize=1)
+def cepstrum() -> FloatArray:
+    """What turns log-mels into MFCC: (40, 64) float32.
+
+    The first rows of the orthonormal DCT-II (Davis & Mermelstein 1980, section II), divided by
+    the root of the number of bands, so that the first coefficient is the mean of the bands.
+    """
+    row, band = np.arange(COEFFICIENTS)[:, None], np.arange(MELS)[None]
+    cosines = np.cos(np.pi / MELS * (band + 0.5) * row)
+    return np.asarray(cosines * np.where(row, np.sqrt(2), 1) / MELS, np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -1,13 +1,12 @@
-"""The convolutional towers of mini, in torch: pixels or log-mels in, points of the space out."""
+"""The convolutional tower, in torch: pixels or spectrograms in, points of the space out."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pixel_unshuffle
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mmsearch.encode.mini.shapes import Shape
+from mmsearch.encode.towers.shapes import Convolution
 
-DIM = 256
 PATCH = 4
 
 
@@ -44,7 +43,7 @@ class Tower(nn.Module):
     The first layer sees patches of 4 x 4, which costs a quarter of the usual strided start.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Convolution, dim: int) -> None:
         super().__init__()
         self.stem = Conv(shape.channels * PATCH * PATCH, shape.stem)
         blocks: list[nn.Module] = []
@@ -54,9 +53,9 @@ class Tower(nn.Module):
                 blocks.append(Residual(inputs, stage.width, stage.stride if number == 0 else 1))
                 inputs = stage.width
         self.blocks = nn.Sequential(*blocks)
-        self.head: nn.Module = nn.Linear(inputs, DIM)
+        self.head: nn.Module = nn.Linear(inputs, dim)
         if shape.hidden:
-            layers = (nn.Linear(inputs, shape.hidden), nn.GELU(), nn.Linear(shape.hidden, DIM))
+            layers = (nn.Linear(inputs, shape.hidden), nn.GELU(), nn.Linear(shape.hidden, dim))
             self.head = nn.Sequential(*layers)
 
     def features(self, x: Tensor) -> Tensor:
@@ -66,15 +65,8 @@ class Tower(nn.Module):
         return y
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed a batch: (n, channels, h, w) to (n, 256), L2-normalised rows."""
+        """Embed a batch: (n, channels, h, w) to (n, dim), L2-normalised rows."""
         return normalize(self.head(self.features(x).mean(dim=(2, 3))).float(), dim=1)
-
-
-def build(shape: Shape) -> Tower:
-    """An untrained tower for 112 px pictures or 64 log-mels."""
-    tower = Tower(shape)
-    tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return tower
 
 
 def fold(tower: Tower) -> Tower:
@@ -87,13 +79,3 @@ def fold(tower: Tower) -> Tower:
             module[0] = fuse_conv_bn_eval(convolution, normalisation)
             module[1] = nn.Identity()
     return tower
-
-
-def image_input(pixels: Tensor) -> Tensor:
-    """(n, side, side, 3) uint8 to (n, 3, side, side) float32 within -1 to 1, channels last."""
-    return pixels.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1.0
-
-
-def audio_input(mels: Tensor) -> Tensor:
-    """(n, 64, frames) float16 to (n, 1, 64, frames) float32."""
-    return mels.to(torch.float32)[:, None].contiguous(memory_format=torch.channels_last)
