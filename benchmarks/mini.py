@@ -191,7 +191,7 @@ def main() -> None:
     default = Path(__file__).parents[2] / "shared/data"
     parser.add_argument("--data", type=Path, default=default)
     arguments = parser.parse_args()
-    rows = {}
+    rows: dict[str, str] = {}
     if arguments.models is None:
         model = load_model("mini")
     elif not arguments.data.is_dir():

@@ -66,7 +66,8 @@ def by_meaning(index: Index, words: str, k: int = 10, **options: Any) -> Found:
     model = index.model
     vectors = embed(Query(words), model)
     where = options.get("where")
-    return cosines(index._search(model, vectors, None, [Modality.TEXT], k, where))
+    spoken = Query(audio="unread.wav")
+    return cosines(index._search(model, spoken, vectors, [Modality.TEXT], k, where))
 
 
 @pytest.fixture

@@ -218,7 +218,8 @@ def test_rows_of_all_lengths_survive_in_an_eighth_of_their_bits() -> None:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((50, 256)).astype(np.float32) * np.geomspace(0.01, 10, 50)[:, None]
     table, scale = eighth(np.vstack([rows, np.zeros((1, 256))]).astype(np.float32))
-    assert (table.dtype, scale.dtype) == (np.int8, np.float16)
+    assert table.dtype == np.int8
+    assert scale.dtype == np.float16
     again = table[:50] * scale[:50, None].astype(np.float32)
     lengths = np.linalg.norm(again, axis=1) / np.linalg.norm(rows, axis=1)
     np.testing.assert_allclose(lengths / lengths[-1], 1, atol=0.01)

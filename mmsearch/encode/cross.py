@@ -28,9 +28,10 @@ class CrossAttention(nn.Module):
         self.looks = nn.ModuleList(
             nn.MultiheadAttention(WIDTH, HEADS, batch_first=True) for _ in range(2)
         )
-        self.out = nn.Sequential(nn.Linear(4 * WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 1))
-        nn.init.zeros_(self.out[2].weight)
-        nn.init.zeros_(self.out[2].bias)
+        last = nn.Linear(WIDTH, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.out = nn.Sequential(nn.Linear(4 * WIDTH, WIDTH), nn.GELU(), last)
 
     def forward(self, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> Tensor:
         """What to add to the cosines of pairs: (n,).

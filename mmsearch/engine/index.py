@@ -200,7 +200,7 @@ class Index(Closing):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(
                 pool.map(
-                    lambda pair: self._search(model, *pair, targets, k, where),
+                    lambda pair: self._search(model, pair[0], pair[1], targets, k, where),
                     zip(queries, vectors, strict=True),
                 )
             )

@@ -76,8 +76,8 @@ def embed_parts(
                 tell(f"{name}: {min(at + CHUNK, len(parts)):,} of {len(parts):,} embedded")
             rows.append(np.load(path, allow_pickle=False))
         fields[name] = np.concatenate(rows)
-        for row in np.flatnonzero(~fields[name].any(axis=1)):
-            failures.setdefault(int(row), _failure(parts[row], name, encoder))
+        for row in np.flatnonzero(~fields[name].any(axis=1)).tolist():
+            failures.setdefault(row, _failure(parts[row], name, encoder))
     return Features(fields, list(failures.values()))
 
 

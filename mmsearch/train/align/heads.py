@@ -27,15 +27,15 @@ class TorchHead(nn.Module):
         self.kind, self.dim = kind, dim
         hidden = HIDDEN * dim
         first = dim if kind is HeadKind.LINEAR else hidden
-        self.layers = nn.ModuleDict({"in": nn.Linear(inputs, first)})
+        inner, outer = nn.Linear(inputs, first), nn.Linear(hidden, dim)
         if kind is HeadKind.LINEAR and inputs == dim:
-            nn.init.eye_(self.layers["in"].weight)
-            nn.init.zeros_(self.layers["in"].bias)
-        if kind is not HeadKind.LINEAR:
-            self.layers["out"] = nn.Linear(hidden, dim)
+            nn.init.eye_(inner.weight)
+            nn.init.zeros_(inner.bias)
         if kind is HeadKind.RESIDUAL:
-            nn.init.zeros_(self.layers["out"].weight)
-            nn.init.zeros_(self.layers["out"].bias)
+            nn.init.zeros_(outer.weight)
+            nn.init.zeros_(outer.bias)
+        layers = {"in": inner} if kind is HeadKind.LINEAR else {"in": inner, "out": outer}
+        self.layers = nn.ModuleDict(layers)
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, x: Tensor) -> Tensor:

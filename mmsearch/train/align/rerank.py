@@ -1,6 +1,6 @@
 """Re-rankers learn from pairs, each against what the base model would mistake for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +31,9 @@ class MlpNetwork(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         hidden = min(512, 2 * dim)
-        self.layers = nn.ModuleDict({"in": nn.Linear(4 * dim, hidden)})
-        self.layers["out"] = nn.Linear(hidden, 1, bias=False)
-        nn.init.zeros_(self.layers["out"].weight)
+        last = nn.Linear(hidden, 1, bias=False)
+        nn.init.zeros_(last.weight)
+        self.layers = nn.ModuleDict({"in": nn.Linear(4 * dim, hidden), "out": last})
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -228,7 +228,7 @@ def _stack(places: Places, rows: NDArray[np.int64], device: torch.device) -> tup
     return x.to(device), nothing.to(device)
 
 
-def arrays(model: Mapping[str, nn.Module]) -> dict[str, dict[str, FloatArray]]:
+def arrays(model: nn.ModuleDict) -> dict[str, dict[str, FloatArray]]:
     """The trained networks as an index uses them."""
     found = {}
     for name, network in model.items():

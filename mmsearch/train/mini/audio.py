@@ -97,7 +97,7 @@ class AudioTask:
         points, logits = self.model(augment(self.clips.mels[rows], rng).to(self.device))
         heard = binary_cross_entropy_with_logits(logits, teacher.sqrt())
         loss = self._words.loss(points, labels, teacher) + 5 * heard
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
     def evaluate(self) -> dict[str, float]:

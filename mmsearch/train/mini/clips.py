@@ -62,7 +62,7 @@ def groups(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
     What is kept for figures of the instruments is a group of its own.
     """
     folds = sorted({r.group for r in recordings if r.kind == "esc10"})
-    found: dict[str, list[Recording]] = {fold: [] for fold in folds} | {KEPT: []}
+    found: dict[str, list[Recording]] = {name: [] for name in (*folds, KEPT)}
     notes = [r for r in recordings if r.kind == "instruments"]
     for recording in recordings:
         if recording.kind == "esc10":

@@ -160,7 +160,7 @@ class HeadsTask:
             images = normalize(member(inputs[may]), dim=1)
             contrast = info_nce(images @ texts[may].T / TEMPERATURE, same[may][:, may])
             loss = loss + contrast / FOLDS
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
     def evaluate(self) -> dict[str, float]:

@@ -105,7 +105,7 @@ class ImageTask:
             + cosine_loss(points, targets)
             + self._texts_loss(points, targets, numbers, rng)
         )
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
     def _texts_loss(

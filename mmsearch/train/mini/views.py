@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,8 @@ def crop(
 def look(source: Picture, rng: np.random.Generator) -> list[Image.Image]:
     """The views of one picture, squares of 224 px: first the whole, squeezed, then crops."""
     picture = read(source.path)
-    boxes = [(0.0, 0.0, *map(float, picture.size))]
+    wide, high = picture.size
+    boxes: list[tuple[float, float, float, float]] = [(0, 0, wide, high)]
     boxes += [crop(picture.size, source.least, rng) for _ in range(PER_PICTURE - 1)]
     side = (224, 224)
     return [picture.resize(side, Image.Resampling.BICUBIC, box=box) for box in boxes]
@@ -122,7 +124,7 @@ def describe(
 
 def chunks(pictures: Sequence[Picture]) -> list[tuple[str, Sequence[Picture]]]:
     """The pictures in named groups of one collection each."""
-    found = []
+    found: list[tuple[str, Sequence[Picture]]] = []
     for kind in dict.fromkeys(picture.kind for picture in pictures):
         members = [picture for picture in pictures if picture.kind == kind]
         for at in range(0, len(members), CHUNK):
@@ -180,14 +182,14 @@ class Views:
         means = [maps.mean(axis=(1, 2), dtype=np.float32) for maps in self._files["maps"]]
         return torch.from_numpy(np.concatenate(means))
 
-    def _gather(self, kind: str, numbers: NDArray[np.int64]) -> NDArray:
+    def _gather(self, kind: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
         arrays, starts = self._files[kind], self._starts
         where = np.searchsorted(starts, numbers, side="right") - 1
         rows = numbers - starts[where]
         return np.stack([arrays[file][row] for file, row in zip(where, rows, strict=True)])
 
     @cached_property
-    def _files(self) -> dict[str, list[NDArray]]:
+    def _files(self) -> dict[str, list[NDArray[Any]]]:
         return {
             kind: [
                 np.load(self.folder / f"{name}.{kind}.npy", mmap_mode="r", allow_pickle=False)
