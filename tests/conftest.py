@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # before a library counts the machine's cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker of pytest-xdist has one core
 
 import pytest
 from fakes import fake_model

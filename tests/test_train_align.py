@@ -354,7 +354,7 @@ def patched() -> Model:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pairs(tmp_path_factory.mktemp("many"), 500)
+    return write_pairs(tmp_path_factory.mktemp("many"), 320)
 
 
 @pytest.mark.parametrize("similarity", [Similarity.MLP, Similarity.CROSS])
@@ -369,8 +369,8 @@ def test_a_reranker_beats_the_cosine_it_adds_to(
     model = folder.load(str(tmp_path), None, lambda name, device: base)
     assert model.encoders == base.encoders
     with mmsearch.create(tmp_path / "index", model=model) as index:
-        index.add([many.parent / f"{number}.png" for number in range(0, 500, 4)])
-        asked = [f"item {number}" for number in range(0, 500, 4)]
+        index.add([many.parent / f"{number}.png" for number in range(0, 320, 2)])
+        asked = [f"item {number}" for number in range(0, 320, 8)]
         plain = mmsearch.open(tmp_path / "index", model=base)
         hits = {
             name: [which.search(text, target="image", k=5) for text in asked]
