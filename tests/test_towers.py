@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from mmsearch.encode import Model, towers
+from mmsearch.encode import LocalEncoder, Model, towers
 from mmsearch.encode.towers.networks import build
 from mmsearch.encode.towers.shapes import (
     Design,
@@ -81,6 +81,16 @@ def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(
         np.testing.assert_allclose(together, alone, atol=1e-5)
         np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
         assert encoder.encode([]).shape == (0, 16)
+        assert isinstance(encoder, LocalEncoder)
+        places = encoder.places(prepared)
+        assert len(places) == len(prepared)
+        for some, one in zip(places, prepared, strict=True):
+            (own,) = encoder.places([one])
+            np.testing.assert_allclose(some, own, atol=1e-5)
+        if encoder.modality is Modality.TEXT:
+            assert [len(some) for some in places] == [len(ids) for ids in prepared]
+        widths = {some.shape[1] for some in places}
+        assert len(widths) == 1
 
 
 def test_a_sequence_says_how_much_it_reads(tmp_path: Path) -> None:

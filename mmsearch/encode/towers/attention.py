@@ -41,11 +41,15 @@ class VitTower(nn.Module):
         self.blocks = stack(shape.blocks)
         self.head = nn.Linear(width, dim)
 
+    def places(self, x: Tensor) -> Tensor:
+        """What is seen in each patch: (n, 3, side, side) to (n, patches, width)."""
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        seen: Tensor = self.blocks(patches + self.positions)
+        return seen
+
     def forward(self, x: Tensor) -> Tensor:
         """Embed pictures: (n, 3, side, side) to (n, dim), L2-normalised rows."""
-        places = self.patches(x).flatten(2).transpose(1, 2)  # (n, places, width)
-        seen = self.blocks(places + self.positions)
-        return normalize(self.head(seen.mean(dim=1)).float(), dim=1)
+        return normalize(self.head(self.places(x).mean(dim=1)).float(), dim=1)
 
 
 def _positions(shape: Vit, side: int) -> Tensor:

@@ -64,6 +64,10 @@ class Tower(nn.Module):
         y: Tensor = self.blocks(self.stem(patches))
         return y
 
+    def places(self, x: Tensor) -> Tensor:
+        """What is seen in each place: (n, channels, h, w) to (n, places, width)."""
+        return self.features(x).flatten(2).transpose(1, 2)
+
     def forward(self, x: Tensor) -> Tensor:
         """Embed a batch: (n, channels, h, w) to (n, dim), L2-normalised rows."""
         return normalize(self.head(self.features(x).mean(dim=(2, 3))).float(), dim=1)

@@ -74,10 +74,16 @@ class TableEncoder(_TowerEncoder):
         if not prepared:
             return self._nothing()
         ids, starts = end_to_end(prepared)
-        table, scale = self._table()
-        rows = table[ids] * scale[ids, None].astype(np.float32)
-        sums = np.add.reduceat(rows, starts, axis=0)
+        sums = np.add.reduceat(self._rows(ids), starts, axis=0)
         return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
+
+    def places(self, prepared: Sequence[NDArray[np.int64]]) -> list[FloatArray]:
+        """The vector of each token of n texts: (tokens, dim) float32 each."""
+        return [self._rows(ids) for ids in prepared]
+
+    def _rows(self, ids: NDArray[np.int64]) -> FloatArray:
+        table, scale = self._table()
+        return np.asarray(table[ids] * scale[ids, None].astype(np.float32), np.float32)
 
     def _load_table(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Whole numbers (vocabulary, dim) int8, and what each row is multiplied with, float16."""
@@ -115,6 +121,11 @@ class SequenceEncoder(_TowerEncoder):
         """Embed token ids: (n, dim) float32, L2-normalised rows."""
         return self._network()(*end_to_end(prepared)) if prepared else self._nothing()
 
+    def places(self, prepared: Sequence[NDArray[np.int64]]) -> list[FloatArray]:
+        """What is read at each token of n texts: (tokens, width) float32 each."""
+        rows = self._network().places(*end_to_end(prepared))
+        return [row[: len(ids)] for row, ids in zip(rows, prepared, strict=True)]
+
 
 class ImageEncoder(_TowerEncoder):
     """Embeds whole pictures."""
@@ -134,6 +145,10 @@ class ImageEncoder(_TowerEncoder):
     def encode(self, prepared: Sequence[NDArray[np.uint8]]) -> FloatArray:
         """Embed shrunk pictures: (n, dim) float32, L2-normalised rows."""
         return self._network()(np.stack(prepared)) if prepared else self._nothing()
+
+    def places(self, prepared: Sequence[NDArray[np.uint8]]) -> list[FloatArray]:
+        """What is seen in each place of n pictures: (places, width) float32 each."""
+        return list(self._network().places(np.stack(prepared)))
 
 
 class AudioEncoder(_TowerEncoder):
@@ -159,6 +174,10 @@ class AudioEncoder(_TowerEncoder):
         for numbers in by_length.values():
             vectors[numbers] = self._network()(np.stack([prepared[at] for at in numbers]))
         return vectors
+
+    def places(self, prepared: Sequence[NDArray[np.float16]]) -> list[FloatArray]:
+        """What is heard in each moment and band of n sounds: (places, width) float32 each."""
+        return [self._network().places(mel[None])[0] for mel in prepared]
 
 
 def end_to_end(texts: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

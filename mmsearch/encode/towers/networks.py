@@ -1,6 +1,6 @@
 """Towers by their shape, what goes into them, and how they embed: loaded once, on first use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -79,11 +79,20 @@ class Network:
         state = {name: torch.tensor(array) for name, array in arrays.items()}
         tower.load_state_dict({**tower.state_dict(), **state})
         self._device = pick_device(device)
-        self._tower = (fold(tower) if isinstance(tower, Tower) else tower).to(self._device).eval()
+        self._tower: Any = (
+            (fold(tower) if isinstance(tower, Tower) else tower).to(self._device).eval()
+        )
         self._to_input = input_of(design, modality)
 
     def __call__(self, *arrays: NDArray[Any]) -> FloatArray:
         """Embed a batch of prepared samples: (n, dim) float32, L2-normalised rows."""
+        return self._run(self._tower, arrays)
+
+    def places(self, *arrays: NDArray[Any]) -> FloatArray:
+        """What the last layer says of each place of a batch: (n, places, width) float32."""
+        return self._run(self._tower.places, arrays)
+
+    def _run(self, work: Callable[[Any], Tensor], arrays: Sequence[NDArray[Any]]) -> FloatArray:
         tensors = [torch.from_numpy(array).to(self._device) for array in arrays]
         with torch.inference_mode():
-            return np.asarray(self._tower(self._to_input(*tensors)).cpu().numpy(), np.float32)
+            return np.asarray(work(self._to_input(*tensors)).cpu().numpy(), np.float32)

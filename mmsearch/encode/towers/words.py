@@ -49,14 +49,19 @@ class GruTower(nn.Module):
         self.states = nn.GRU(shape.width, shape.width, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * shape.width, dim)
 
-    def forward(self, texts: Texts) -> Tensor:
-        """Embed n texts: (n, dim), L2-normalised rows."""
+    def places(self, texts: Texts) -> Tensor:
+        """What is read at each token: (n, longest, width), the shorter filled up."""
         ids, lengths = pad(texts, self._tokens)
         packed = pack_padded_sequence(
             self.table(ids), lengths.cpu(), batch_first=True, enforce_sorted=False
         )
-        states, _ = pad_packed_sequence(self.states(packed)[0], batch_first=True)
-        return normalize(self.head(mean(states, lengths)).float(), dim=1)
+        states: Tensor = pad_packed_sequence(self.states(packed)[0], batch_first=True)[0]
+        return states
+
+    def forward(self, texts: Texts) -> Tensor:
+        """Embed n texts: (n, dim), L2-normalised rows."""
+        _, lengths = pad(texts, self._tokens)
+        return normalize(self.head(mean(self.places(texts), lengths)).float(), dim=1)
 
 
 class TransformerTower(nn.Module):
@@ -72,12 +77,17 @@ class TransformerTower(nn.Module):
         for values in (self.table.weight, self.positions):
             nn.init.normal_(values, std=0.02)
 
-    def forward(self, texts: Texts) -> Tensor:
-        """Embed n texts: (n, dim), L2-normalised rows."""
+    def places(self, texts: Texts) -> Tensor:
+        """What is read at each token: (n, longest, width), the shorter filled up."""
         ids, lengths = pad(texts, self._tokens)
         columns = torch.arange(ids.shape[1], device=ids.device)
-        states = self.blocks(
+        states: Tensor = self.blocks(
             self.table(ids) + self.positions[: len(columns)],
             src_key_padding_mask=columns >= lengths[:, None],
         )
-        return normalize(self.head(mean(states, lengths)).float(), dim=1)
+        return states
+
+    def forward(self, texts: Texts) -> Tensor:
+        """Embed n texts: (n, dim), L2-normalised rows."""
+        _, lengths = pad(texts, self._tokens)
+        return normalize(self.head(mean(self.places(texts), lengths)).float(), dim=1)
