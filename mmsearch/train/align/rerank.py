@@ -21,6 +21,9 @@ CANDIDATES = 50
 """How many of the base model's first candidates wrong answers are drawn from; the depth of use."""
 
 WRONG = 15
+TOGETHER = 16
+"""Queries whose candidates are judged at once."""
+
 TEMPERATURE = 0.05
 BLOCK = 512
 
@@ -204,12 +207,14 @@ class RerankTask:
         """Scores of all pairs: (queries, gallery), the first candidates' by the network."""
         scores = np.array(cosines, np.float32)
         depth = min(CANDIDATES, scores.shape[1])
-        for row, query in enumerate(asked):
-            best = np.argsort(-scores[row])[:depth]
-            pairs = (np.full(depth, query), found[best])
+        for at in range(0, len(asked), TOGETHER):
+            queries = asked[at : at + TOGETHER]
+            rows = np.arange(at, at + len(queries))[:, None]
+            best = np.argsort(-scores[rows[:, 0]], axis=1)[:, :depth]
+            pairs = (np.repeat(queries, depth), found[best].ravel())
             with torch.no_grad():
                 judged = self._scores(matched, *(pairs if not flip else pairs[::-1]))
-            scores[row, best] = judged.cpu().numpy() + FIRST
+            scores[rows, best] = judged.cpu().numpy().reshape(best.shape) + FIRST
         return scores
 
 
