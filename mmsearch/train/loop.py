@@ -125,8 +125,6 @@ def train(task: Task, plan: Plan, folder: Path, tell: Callable[[str], None] = lo
         if time.monotonic() - saved_s >= plan.checkpoint_s:
             tell(_save(folder, plan, model, optimizer, journal, progress))
             saved_s, saved_step = time.monotonic(), progress.step
-    if plan.evaluate_steps and not progress.step:
-        tell(_evaluate(task, progress, journal, folder))  # the start may be the best there is
     if progress.step > saved_step:
         tell(_save(folder, plan, model, optimizer, journal, progress))
     if plan.evaluate_steps:
