@@ -14,6 +14,7 @@ import numpy as np
 
 from mmsearch.config import InputLimits
 from mmsearch.encode import rerank
+from mmsearch.encode.arrays import load_groups, save_groups
 from mmsearch.encode.base import Encoder, Model
 from mmsearch.encode.heads import Head, HeadKind, unit
 from mmsearch.encode.rerank import Pairing
@@ -108,18 +109,9 @@ def _headed(folder: Path, settings: Mapping[str, Any], base: Model) -> tuple[Enc
 
 def read_heads(folder: Path, settings: Mapping[str, Any]) -> dict[Modality, Head]:
     """The heads of a folder by modality."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(folder / ARRAYS)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{folder / ARRAYS}: the heads cannot be read: {error}") from error
+    arrays = load_groups(folder / ARRAYS, settings["heads"], "the heads")
     return {
-        Modality(name): Head(
-            HeadKind(kind),
-            {k.removeprefix(f"{name}."): a for k, a in arrays.items() if k.startswith(f"{name}.")},
-        )
+        Modality(name): Head(HeadKind(kind), arrays[name])
         for name, kind in settings["heads"].items()
     }
 
@@ -133,16 +125,7 @@ def write_heads(
     folder: Path, base: Model, heads: Mapping[Modality, Head], dim: int
 ) -> dict[str, Any]:
     """Write heads into a folder; returns what ``model.json`` is to say."""
-    from safetensors.numpy import save_file
-
-    arrays = {
-        f"{modality}.{name}": np.ascontiguousarray(array)
-        for modality, head in heads.items()
-        for name, array in head.arrays.items()
-    }
-    temporary = folder / f"{ARRAYS}.tmp"
-    save_file(arrays, temporary)
-    temporary.replace(folder / ARRAYS)
+    save_groups(folder / ARRAYS, {str(modality): head.arrays for modality, head in heads.items()})
     kinds = {str(modality): head.kind.value for modality, head in heads.items()}
     return {**_about(base), "dim": dim, "heads": kinds}
 

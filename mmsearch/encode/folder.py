@@ -8,6 +8,7 @@ from typing import Any
 from mmsearch.encode import aligned, towers
 from mmsearch.encode.base import Model
 from mmsearch.errors import ModelError
+from mmsearch.whole import written_whole
 
 SETTINGS = "model.json"
 FORMAT = 1
@@ -38,10 +39,9 @@ def load(name: str, device: str | None, load_base: Callable[[str, str | None], M
 
 def write(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a model, last of all its files: they make the folder a model."""
-    temporary = folder / f"{SETTINGS}.tmp"
     text = json.dumps({"format": FORMAT, **settings}, indent=1, ensure_ascii=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / SETTINGS)
+    with written_whole(folder / SETTINGS) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _read(folder: Path) -> dict[str, Any]:

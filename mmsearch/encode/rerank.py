@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from mmsearch.encode.arrays import load_groups, save_groups
 from mmsearch.encode.heads import gelu
-from mmsearch.errors import ModelError
 from mmsearch.records import FieldName, FloatArray, Modality
 
 if TYPE_CHECKING:
@@ -139,15 +139,7 @@ class Reranker:
 
 def write(folder: Path, scorers: Mapping[Pairing, Mapping[str, FloatArray]]) -> None:
     """Write the arrays of scorers into a model's folder."""
-    from safetensors.numpy import save_file
-
-    temporary = folder / f"{ARRAYS}.tmp"
-    save_file(
-        {f"{pairing}.{name}": np.ascontiguousarray(array) for pairing, arrays in scorers.items()
-         for name, array in arrays.items()},
-        temporary,
-    )  # fmt: skip
-    temporary.replace(folder / ARRAYS)
+    save_groups(folder / ARRAYS, {str(pairing): arrays for pairing, arrays in scorers.items()})
 
 
 def read(folder: Path, settings: Mapping[str, Any]) -> Reranker:
@@ -160,19 +152,15 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Reranker:
     Raises:
         ModelError: It cannot be read.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(folder / ARRAYS)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{folder / ARRAYS}: the re-ranker cannot be read: {error}") from error
     local = settings["kind"] == "cross"
+    pairings = [
+        Pairing(space, Modality(left), Modality(right))
+        for space, left, right in settings["pairings"]
+    ]
+    arrays = load_groups(folder / ARRAYS, map(str, pairings), "the re-ranker")
     scorers: dict[Pairing, Scorer] = {}
-    for space, left, right in settings["pairings"]:
-        pairing = Pairing(space, Modality(left), Modality(right))
-        start = f"{pairing}."
-        mine = {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+    for pairing in pairings:
+        mine = arrays[str(pairing)]
         scorers[pairing] = _cross(mine) if local else MlpScorer(mine)
     return Reranker(scorers, int(settings["depth"]), local)
 

@@ -1,25 +1,32 @@
-"""Files between the stages: written whole or not at all, so that a kill leaves no half of one."""
+"""Files between the stages of a training."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.whole import written_whole
+
 
 def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
-    """Write arrays to an .npz file through a temporary name."""
+    """Write arrays to an .npz file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with written_whole(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    temporary.replace(path)
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write one array to an .npy file through a temporary name."""
+    """Write one array to an .npy file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with written_whole(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-    temporary.replace(path)
+
+
+def save_report(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write ``report.json`` into a model's folder."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    with written_whole(folder / "report.json") as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

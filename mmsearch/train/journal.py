@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mmsearch.whole import written_whole
+
 METRICS = "metrics.csv"
 SMOOTHED = 50
 """Steps over which the loss is averaged where it is told."""
@@ -59,12 +61,13 @@ class Journal:
 
     def flush(self) -> None:
         """Write the rows so far."""
-        temporary = self._folder / f"{METRICS}.tmp"
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        with (
+            written_whole(self._folder / METRICS) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(("step", "figure", "value"))
             writer.writerows((step, name, repr(value)) for step, name, value in self._rows)
-        temporary.replace(self._folder / METRICS)
         if self._board is not None:
             self._board.flush()
 

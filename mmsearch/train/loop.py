@@ -18,6 +18,7 @@ from torch import nn
 
 from mmsearch.errors import TrainingError
 from mmsearch.train.journal import Journal
+from mmsearch.whole import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -219,6 +220,5 @@ def _identity(plan: Plan) -> dict[str, Any]:
 
 
 def _replace(path: Path, state: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        torch.save(state, temporary)

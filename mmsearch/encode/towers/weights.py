@@ -14,6 +14,7 @@ from mmsearch.encode.towers.features import preprocessing
 from mmsearch.encode.towers.shapes import Design
 from mmsearch.errors import ModelError
 from mmsearch.records import Space
+from mmsearch.whole import written_whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -91,7 +92,7 @@ class Weights:
 
 
 def write(path: Path, design: Design, tokenizer: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a weights file through a temporary name.
+    """Write a weights file.
 
     Args:
         path: Where.
@@ -101,7 +102,6 @@ def write(path: Path, design: Design, tokenizer: str, arrays: Mapping[str, NDArr
     """
     from safetensors.numpy import save_file
 
-    temporary = path.with_suffix(".tmp")
     settings = json.dumps({"design": design.write(), "tokenizer": tokenizer})
-    save_file(dict(arrays), temporary, metadata={SETTINGS: settings})
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        save_file(dict(arrays), temporary, metadata={SETTINGS: settings})

@@ -1,6 +1,5 @@
 """What alignment has brought: figures on held-out pairs, before and after."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from mmsearch.records import Failure
 from mmsearch.train.figures import Figures, gain
+from mmsearch.train.files import save_report
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,4 @@ class AlignReport:
             "directions": self.rows(),
             "failures": [asdict(failure) for failure in self.failures],
         }
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        (self.folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        save_report(self.folder, content)

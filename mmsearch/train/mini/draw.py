@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mmsearch.train.mini.data import Picture
+from mmsearch.whole import written_whole
 
 SIDE = 160
 COLOURS = {
@@ -157,8 +158,7 @@ def drawings(count: int, folder: Path, seed: int) -> list[Picture]:
         picture, texts = draw(np.random.default_rng([seed, 9, number]))
         path = folder / f"{number:05d}.png"
         if not path.exists():
-            temporary = path.with_suffix(".tmp")
-            picture.save(temporary, "PNG")
-            temporary.replace(path)
+            with written_whole(path) as temporary:
+                picture.save(temporary, "PNG")
         found.append(Picture(path, texts, "drawn", least=0.85))
     return found

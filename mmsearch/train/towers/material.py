@@ -19,6 +19,7 @@ from mmsearch.train.towers.inputs import Inputs, Pictures, Sounds, Words
 from mmsearch.train.towers.options import Options
 from mmsearch.train.towers.prepare import Prepared, Recipe, failure, prepare, recipe
 from mmsearch.train.towers.words import Bags, train_vocabulary
+from mmsearch.whole import written_whole
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,7 @@ def _vocabulary(texts: Sequence[str], home: Path) -> Tokenizer:
     digest = sha256("\n".join(texts).encode()).hexdigest()[:16]
     path = home / f"vocabulary-{digest}.json"
     if not path.exists():
-        temporary = path.with_suffix(".tmp")
         home.mkdir(parents=True, exist_ok=True)
-        train_vocabulary(texts).save(str(temporary))
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            train_vocabulary(texts).save(str(temporary))
     return Tokenizer.from_file(str(path))
