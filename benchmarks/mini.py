@@ -20,13 +20,13 @@ import numpy as np
 import soundfile
 from machine import describe
 from numpy.typing import NDArray
-from PIL import Image
 
 from mmsearch.encode import Model, load_model
 from mmsearch.encode.base import Encoder
 from mmsearch.metrics import first_relevant_ranks, hit_at_k
 from mmsearch.records import FloatArray, Modality, Sound
 from mmsearch.train.mini.data import Picture, Recording, flickr, recordings
+from mmsearch.train.mini.views import read
 
 FOLDS = ("1", "2", "3", "4")
 SYNONYMS = {
@@ -55,12 +55,6 @@ def embed(encoder: Encoder, decoded: Sequence[Any]) -> FloatArray:
     return np.concatenate([encoder.encode(prepared[at : at + size]) for at in starts])
 
 
-def read_picture(path: Path) -> Image.Image:
-    """A picture as RGB."""
-    with Image.open(path) as file:
-        return file.convert("RGB")
-
-
 def read_sound(path: Path) -> Sound:
     """A sound file as mono."""
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
@@ -69,7 +63,7 @@ def read_sound(path: Path) -> Sound:
 
 def photos(model: Model, album: Sequence[Picture], learned: Sequence[Picture]) -> dict[str, str]:
     """Captions to photographs and back, paraphrases and synonyms, on the Flickr8k dev split."""
-    pictures = [read_picture(picture.path) for picture in album]
+    pictures = [read(picture.path) for picture in album]
     images = embed(encoder(model, Modality.IMAGE), pictures)
     text = encoder(model, Modality.TEXT)
     texts = embed(text, [caption for picture in album for caption in picture.texts])

@@ -4,14 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 from PIL import Image
 
 from mmsearch.encode import mini
@@ -26,15 +24,6 @@ from mmsearch.records import FloatArray, Sound
 DATA = Path(os.environ.get("MMSEARCH_DATA", Path(__file__).parents[2] / "shared/data"))
 TEXT, IMAGE, AUDIO = mini.load().encoders
 MAX_BYTES = 20_000_000
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Small batches on threads that wait for each other take longer than on one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def embed(encoder: Encoder, *decoded: object) -> FloatArray:

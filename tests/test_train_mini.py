@@ -1,7 +1,6 @@
 """The training of the embedded model, on sets so small that it takes seconds."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +30,6 @@ from mmsearch.train.towers.words import Bags, TokenTable, train_vocabulary
 
 TEXTS = [f"{count} {colour} {thing}" for count in ("one", "two") for colour in ("red", "blue")
          for thing in ("dogs", "cats", "boats")]  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Small batches on threads that wait for each other take longer than on one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def unit(rows: int, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,15 +35,6 @@ PITCHES_HZ = {"low hum": 150, "middle tone": 700, "high whistle": 3000}
 SPLITS = ("train",) * 4 + ("validation", "test")
 train_towers = partial(towers.train_towers, device="cpu")  # where the bits are promised
 TINY = Options(width=8, side=32, dim=16, batch_size=24, epochs=10, learning_rate=5e-3, patience=20)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Small batches on threads that wait for each other take longer than on one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def draw(path: Path, colour: str, shape: str, rng: np.random.Generator) -> None:

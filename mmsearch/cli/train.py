@@ -101,16 +101,17 @@ def align(
         patience=patience,
         seed=seed,
     )
-    report = train_align(
-        pairs,
-        model=model,
-        out=out,
-        text_columns=text or (),
-        group=group,
-        options=options,
-        device=device,
-        tell=say,
-    )
+    with _stoppable():
+        report = train_align(
+            pairs,
+            model=model,
+            out=out,
+            text_columns=text or (),
+            group=group,
+            options=options,
+            device=device,
+            tell=say,
+        )
     for line in align_lines(report):
         typer.echo(line)
     if not report.helped:

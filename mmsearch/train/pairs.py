@@ -54,6 +54,11 @@ class Pairing:
         """Both modalities: ``image-text``."""
         return f"{self.left}-{self.right}"
 
+    @property
+    def members(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The parts of each side, each once, in order."""
+        return np.unique(self.rows[:, 0]), np.unique(self.rows[:, 1])
+
     def of(self, split: Split) -> "Pairing":
         """The pairs of one split."""
         return self.take(np.flatnonzero(self.splits == split.value))
@@ -62,6 +67,15 @@ class Pairing:
         """Some of the pairs."""
         rows, items, splits = self.rows[chosen], self.items[chosen], self.splits[chosen]
         return Pairing(self.left, self.right, rows, items, splits)
+
+    def readable(self, usable: Mapping[Modality, NDArray[np.bool_]]) -> "Pairing":
+        """The pairs whose parts could both be read.
+
+        Args:
+            usable: For each modality, whether each of its parts could.
+        """
+        left, right = usable[self.left], usable[self.right]
+        return self.take(np.flatnonzero(left[self.rows[:, 0]] & right[self.rows[:, 1]]))
 
     def same(self) -> Tensor:
         """(n, n) bool: which right part fits which left part: of one item, or one and the same."""

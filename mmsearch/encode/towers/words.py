@@ -51,17 +51,18 @@ class GruTower(nn.Module):
 
     def places(self, texts: Texts) -> Tensor:
         """What is read at each token: (n, longest, width), the shorter filled up."""
+        return self._read(texts)[0]
+
+    def forward(self, texts: Texts) -> Tensor:
+        """Embed n texts: (n, dim), L2-normalised rows."""
+        return normalize(self.head(mean(*self._read(texts))).float(), dim=1)
+
+    def _read(self, texts: Texts) -> tuple[Tensor, Tensor]:
         ids, lengths = pad(texts, self._tokens)
         packed = pack_padded_sequence(
             self.table(ids), lengths.cpu(), batch_first=True, enforce_sorted=False
         )
-        states: Tensor = pad_packed_sequence(self.states(packed)[0], batch_first=True)[0]
-        return states
-
-    def forward(self, texts: Texts) -> Tensor:
-        """Embed n texts: (n, dim), L2-normalised rows."""
-        _, lengths = pad(texts, self._tokens)
-        return normalize(self.head(mean(self.places(texts), lengths)).float(), dim=1)
+        return pad_packed_sequence(self.states(packed)[0], batch_first=True)[0], lengths
 
 
 class TransformerTower(nn.Module):
@@ -79,15 +80,17 @@ class TransformerTower(nn.Module):
 
     def places(self, texts: Texts) -> Tensor:
         """What is read at each token: (n, longest, width), the shorter filled up."""
-        ids, lengths = pad(texts, self._tokens)
-        columns = torch.arange(ids.shape[1], device=ids.device)
-        states: Tensor = self.blocks(
-            self.table(ids) + self.positions[: len(columns)],
-            src_key_padding_mask=columns >= lengths[:, None],
-        )
-        return states
+        return self._read(texts)[0]
 
     def forward(self, texts: Texts) -> Tensor:
         """Embed n texts: (n, dim), L2-normalised rows."""
-        _, lengths = pad(texts, self._tokens)
-        return normalize(self.head(mean(self.places(texts), lengths)).float(), dim=1)
+        return normalize(self.head(mean(*self._read(texts))).float(), dim=1)
+
+    def _read(self, texts: Texts) -> tuple[Tensor, Tensor]:
+        ids, lengths = pad(texts, self._tokens)
+        columns = torch.arange(ids.shape[1], device=ids.device)
+        states = self.blocks(
+            self.table(ids) + self.positions[: len(columns)],
+            src_key_padding_mask=columns >= lengths[:, None],
+        )
+        return states, lengths

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from mmsearch.encode import aligned
@@ -57,8 +56,9 @@ def _aligner(prepared: Prepared, dim: int) -> Aligner:
 
 def _changes(prepared: Prepared, test: Pairing, heads: Mapping[Modality, Head]) -> list[Change]:
     """Both directions of the test pairs, by the base model and by the heads as they are saved."""
-    sides = []
-    for modality, rows in ((test.left, test.rows[:, 0]), (test.right, test.rows[:, 1])):
-        sides.append(heads[modality](prepared.features[modality].joined[np.unique(rows)]))
-    after = hits(sides[0] @ sides[1].T, test)
+    left, right = (
+        heads[modality](prepared.features[modality].joined[members])
+        for modality, members in zip((test.left, test.right), test.members, strict=True)
+    )
+    after = hits(left @ right.T, test)
     return [Change(b, a) for b, a in zip(prepared.before(test), after, strict=True)]

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mmsearch.encode import Model
 from mmsearch.errors import TrainingError, UsageError
 from mmsearch.records import Failure, FloatArray, Modality, Part
@@ -64,7 +62,7 @@ class Prepared:
         space = self.shared_space(pairing)
         if space is None:
             return None, None
-        left, right = (np.unique(pairing.rows[:, side]) for side in (0, 1))
+        left, right = pairing.members
         one, other = (self.vectors(space, side) for side in (pairing.left, pairing.right))
         return hits(one[left] @ other[right].T, pairing)
 
@@ -100,17 +98,16 @@ def prepare(
         modality: embed_parts(parts, modality, base, home / "features", tell)
         for modality, parts in found.parts.items()
     }
-    pairings = [_usable(pairing, features) for pairing in found.pairings]
+    usable = {modality: one.usable for modality, one in features.items()}
+    pairings = [pairing.readable(usable) for pairing in found.pairings]
+    for pairing in pairings:
+        _check_splits(pairing)
     unread = [failure for one in features.values() for failure in one.failures]
     failures = [*found.failures, *unread]
     return Prepared(base, found.parts, features, pairings, failures, options, home)
 
 
-def _usable(pairing: Pairing, features: Mapping[Modality, Features]) -> Pairing:
-    """The pairs whose parts could both be embedded."""
-    left, right = features[pairing.left].usable, features[pairing.right].usable
-    kept = pairing.take(np.flatnonzero(left[pairing.rows[:, 0]] & right[pairing.rows[:, 1]]))
+def _check_splits(pairing: Pairing) -> None:
     for split in Split:
-        if not len(kept.of(split).rows):
+        if not len(pairing.of(split).rows):
             raise TrainingError(f"none of the {pairing.name} pairs for {split} could be read")
-    return kept

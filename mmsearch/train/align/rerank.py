@@ -189,7 +189,7 @@ class RerankTask:
 
     def figures(self, matched: Matched) -> tuple[Figures, Figures]:
         """How well each side of pairs finds the other, the first 50 candidates judged anew."""
-        left, right = (np.unique(matched.pairing.rows[:, side]) for side in (0, 1))
+        left, right = matched.pairing.members
         cosines = matched.left.vectors[left] @ matched.right.vectors[right].T
         forward = self._reranked(matched, cosines, left, right, flip=False)
         backward = self._reranked(matched, cosines.T, right, left, flip=True)

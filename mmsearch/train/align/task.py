@@ -123,7 +123,7 @@ class AlignTask:
 
     def figures(self, pairing: Pairing) -> tuple[Figures, Figures]:
         """How well each side of pairs finds the other."""
-        left, right = (np.unique(pairing.rows[:, side]) for side in (0, 1))
+        left, right = pairing.members
         with torch.no_grad():
             scores = self._side(pairing.left, left) @ self._side(pairing.right, right).T
         return hits(scores.cpu().numpy(), pairing)

@@ -65,7 +65,7 @@ def gather(pairs: Pairs, options: Options, home: Path, tell: Callable[[str], Non
     texts = [_text(part) for part in pairs.parts.get(Modality.TEXT, ())]
     usable = {kind: media[kind].usable for kind in kinds}
     usable[Modality.TEXT] = np.array([bool(text) for text in texts])
-    readable = [_usable(pairing, usable) for pairing in pairs.pairings]
+    readable = [pairing.readable(usable) for pairing in pairs.pairings]
     kept = _without_copies(readable, media, recipes)
     inputs = _media_inputs(media, options)
     tokenizer = None
@@ -96,12 +96,6 @@ def _text(part: Part) -> str:
     except MMSearchError:
         return ""
     return clean_text(str(passage))
-
-
-def _usable(pairing: Pairing, usable: Mapping[Modality, NDArray[np.bool_]]) -> Pairing:
-    """The pairs whose parts could both be read."""
-    left, right = usable[pairing.left], usable[pairing.right]
-    return pairing.take(np.flatnonzero(left[pairing.rows[:, 0]] & right[pairing.rows[:, 1]]))
 
 
 def _without_copies(

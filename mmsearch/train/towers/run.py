@@ -163,8 +163,8 @@ def _figures(
     found: list[Figures] = []
     for pairing in (judged_by(pairing, seed) for pairing in material.of(Split.TEST)):
         left, right = (
-            _embedded(material.parts[kind], pairing.rows[:, side], kind, model, target, tell)
-            for side, kind in enumerate((pairing.left, pairing.right))
+            _embedded(material.parts[kind], members, kind, model, target, tell)
+            for kind, members in zip((pairing.left, pairing.right), pairing.members, strict=True)
         )
         found += hits(np.asarray(left @ right.T, np.float32), pairing)
     return found
@@ -178,8 +178,8 @@ def _embedded(
     target: Path,
     tell: Callable[[str], None],
 ) -> FloatArray:
-    """The parts of these numbers, each once, in order: (n, dim) float32, rows of unit length."""
-    chosen = [parts[number] for number in np.unique(numbers).tolist()]
+    """The parts of these numbers: (n, dim) float32, rows of unit length."""
+    chosen = [parts[number] for number in numbers.tolist()]
     return embed_parts(chosen, kind, model, target / "features", tell).joined
 
 

@@ -191,7 +191,7 @@ class TowersTask:
         return mean_figures([self._figures(pairing) for pairing in self._validation])
 
     def _figures(self, pairing: Pairing) -> tuple[Figures, Figures]:
-        left, right = (np.unique(pairing.rows[:, side]) for side in (0, 1))
+        left, right = pairing.members
         scores = self._plain(pairing.left, left) @ self._plain(pairing.right, right).T
         return hits(scores.cpu().numpy(), pairing)
 
