@@ -7,7 +7,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from tiny_checkpoints import (
 )
 
 from mmsearch.encode import load_model
+from mmsearch.encode.base import LocalEncoder
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality
 
@@ -62,6 +63,35 @@ def test_embeds_as_the_library_does(folders: dict[str, Path], kind: str) -> None
     assert text.space == image.space
     assert text.space.dim == expected_text.shape[1]
     assert text.space.normalized
+
+
+@pytest.mark.parametrize("kind", OPEN_CLIP)
+def test_places_are_the_last_layers_patches_and_tokens(folders: dict[str, Path], kind: str) -> None:
+    import open_clip
+    import torch
+
+    library, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folders[kind]}")
+    library.eval()
+    library.visual.output_tokens = True
+    tokens = open_clip.get_tokenizer(f"local-dir:{folders[kind]}")(TEXTS)
+    seen: list[torch.Tensor] = []
+    written = library.text if kind == "siglip" else library
+    written.ln_final.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        _, patches = library.visual(torch.stack([preprocess(one) for one in pictures()]))
+        library.encode_text(tokens)
+    text, image = (
+        cast(LocalEncoder, one)
+        for one in load_model(f"open_clip:local-dir:{folders[kind]}").encoders
+    )
+    found = image.places([image.prepare(one) for one in pictures()])
+    np.testing.assert_allclose(np.stack(found), patches.numpy(), atol=1e-5)
+    lengths = [int((row != tokens[-1, -1]).sum()) for row in tokens]
+    read = text.places([text.prepare(one) for one in TEXTS])
+    assert [len(rows) for rows in read] == lengths
+    assert lengths[0] < lengths[2] == tokens.shape[1]
+    for rows, expected, length in zip(read, seen[0].numpy(), lengths, strict=True):
+        np.testing.assert_allclose(rows, expected[:length], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -6,80 +6,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from turned import COUNT, Turned, turned, two_spaces, write_pairs, write_sound
 
 import mmsearch
-from mmsearch.config import InputLimits
 from mmsearch.encode import Model, aligned, folder, load_model
-from mmsearch.encode.heads import Head, HeadKind, gelu, unit
+from mmsearch.encode.heads import Head, HeadKind, gelu
 from mmsearch.errors import ModelError, TrainingError, UsageError
-from mmsearch.records import FloatArray, Modality, Space
+from mmsearch.records import Modality
 from mmsearch.train.align import Options, Similarity, train_align
 from mmsearch.train.align.heads import TorchHead
 from mmsearch.train.figures import Figures, gain
 from mmsearch.train.losses import Loss
 from mmsearch.train.mini.draw import draw
-from mmsearch.train.pairs import Split, read_pairs
 
-COUNT = 240
 QUICK = Options(batch_size=64, epochs=12, learning_rate=3e-3, patience=0)
-
-
-class Turned:
-    """Knows every item's meaning, but says it in its own modality's way, with noise."""
-
-    batch_size = 32
-    limits = InputLimits()
-
-    def __init__(self, modality: Modality, dim: int, space: str = "turned") -> None:
-        self.modality = modality
-        self.space = Space(space, dim, True, "tests", f"{dim:064d}")
-        seed = sum(modality.encode())
-        self._turn = np.random.default_rng(seed).standard_normal((12, dim)).astype(np.float32)
-
-    def fits(self, text: str) -> bool:
-        return True
-
-    def prepare(self, decoded: Any) -> int:
-        if isinstance(decoded, str):
-            return int(decoded.split()[-1])
-        red, green, _ = np.asarray(decoded)[0, 0]
-        return int(red) * 256 + int(green)
-
-    def encode(self, prepared: Sequence[int]) -> FloatArray:
-        found = []
-        for number in prepared:
-            meaning = np.random.default_rng(number).standard_normal(12)
-            noise = np.random.default_rng([number, len(self.modality)]).standard_normal(12)
-            found.append((meaning + 0.15 * noise) @ self._turn)
-        rows = np.array(found, np.float32)
-        return unit(rows)
-
-
-def turned(dims: tuple[int, int] = (24, 24)) -> Model:
-    text_space = "turned" if dims[0] == dims[1] else "other"
-    image, text = Turned(Modality.IMAGE, dims[0]), Turned(Modality.TEXT, dims[1], text_space)
-    return Model("turned", (image, text))
-
-
-def write_pairs(home: Path, count: int = COUNT, **columns: Sequence[object]) -> Path:
-    rows = []
-    for number in range(count):
-        path = home / f"{number}.png"
-        Image.new("RGB", (8, 8), (number // 256, number % 256, 0)).save(path)
-        row: dict[str, object] = {"image": path.name, "text": f"item {number}"}
-        rows.append(row | {name: values[number] for name, values in columns.items()})
-    manifest = home / "pairs.jsonl"
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return manifest
+KINDS = (("image", "audio"), ("image", "audio", "text"))
 
 
 @pytest.fixture(scope="module")
@@ -232,43 +180,33 @@ def test_a_folder_whose_base_has_changed_is_refused(manifest: Path, tmp_path: Pa
         load_model(str(tmp_path))
 
 
-def test_nothing_is_tested_on_what_was_trained_on(tmp_path: Path) -> None:
-    """Rows that share a picture, or a source, are all in one split."""
-    manifest = write_pairs(tmp_path, 100, place=[n // 4 for n in range(100)])
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    again = [row | {"text": f"again {row['text']}", "place": row["place"]} for row in rows]
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows + again))
-    (pairing,) = read_pairs([manifest], group="place").pairings
-    place = pairing.rows[:, 0] // 4
-    kept = {split: set(place[pairing.splits == split]) for split in Split}
-    assert sum(map(len, kept.values())) == 25
-    assert [len(kept[split]) for split in Split] == [21, 2, 2]
-    (drawn,) = read_pairs([manifest]).pairings
-    pictures = [set(drawn.of(split).rows[:, 0]) for split in Split]
-    assert sum(map(len, pictures)) == 100
-    other = read_pairs([manifest], seed=1).pairings[0]
-    assert set(other.of(Split.TEST).rows[:, 0]) != pictures[2]
-    with pytest.raises(UsageError, match="no column 'town'"):
-        read_pairs([manifest], group="town")
-
-
-def test_a_row_may_say_what_it_is_for(tmp_path: Path) -> None:
-    names = ["train"] * 20 + ["dev"] * 5 + ["test"] * 5
-    (pairing,) = read_pairs([write_pairs(tmp_path, 30, split=names)]).pairings
-    assert [len(pairing.of(split).rows) for split in Split] == [20, 5, 5]
-    with pytest.raises(UsageError, match="split 'exam'"):
-        read_pairs([write_pairs(tmp_path, 3, split=["exam"] * 3)])
-
-
-def test_equal_texts_are_equally_right(tmp_path: Path) -> None:
-    manifest = tmp_path / "pairs.jsonl"
-    rows = [{"image": f"{n}.png", "text": ["a dog", f"number {n}"]} for n in range(30)]
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = read_pairs([manifest])
-    assert len(found.parts[Modality.TEXT]) == 31
-    (pairing,) = found.pairings
-    same = pairing.take(np.array([0, 1, 2, 3])).same().int().tolist()
-    assert same == [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 1, 1]]
+def test_pictures_sounds_and_texts_of_two_spaces_meet_in_one(tmp_path: Path) -> None:
+    """Pictures find sounds, which the base cannot compare; an index embeds all three alike."""
+    rows = []
+    for number in range(COUNT):
+        write_sound(tmp_path / f"{number}.wav", number)
+        row = {"image": f"{number}.png", "audio": f"{number}.wav", "text": f"item {number}"}
+        rows.append(json.dumps({name: row[name] for name in KINDS[number % 2]}) + "\n")
+    write_pairs(tmp_path)
+    manifest = tmp_path / "three.jsonl"
+    manifest.write_text("".join(rows))
+    base = two_spaces()
+    report = train_align(manifest, model=base, out=tmp_path / "out", options=replace(QUICK, dim=16))
+    verdicts = {change.after.direction: change.verdict for change in report.changes}
+    assert verdicts["image→audio"] == verdicts["audio→image"] == "new"
+    assert len(verdicts) == 6
+    for change in report.changes:
+        assert change.after.mrr > 3 / len(change.after.ranks)
+    model = folder.load(str(tmp_path / "out"), None, lambda name, device: base)
+    with mmsearch.create(tmp_path / "index", model=model) as index:
+        index.add([tmp_path / f"{number}.png" for number in range(40)])
+        index.add([tmp_path / f"{number}.wav" for number in range(40)])
+        found = [
+            index.search(image=tmp_path / f"{number}.png", target="audio", k=5)
+            for number in range(40)
+        ]
+    stems = [[hit.item.path.stem for hit in hits] for hits in found]
+    assert np.mean([str(number) in five for number, five in enumerate(stems)]) > 0.4
 
 
 @pytest.fixture(scope="module")
@@ -325,77 +263,3 @@ def test_a_killed_alignment_ends_as_if_it_had_not_been(drawings: Path, tmp_path:
             process.send_signal(signal.SIGKILL)
         process.wait()
     assert (whole / "heads.safetensors").read_bytes() == (parts / "heads.safetensors").read_bytes()
-
-
-class Patched(Turned):
-    """Half of its vector is noise, as a network can find out; so is all but one of its places."""
-
-    def encode(self, prepared: Sequence[int]) -> FloatArray:
-        return unit(np.hstack([self._meaning(prepared), 1.2 * self._noise(prepared)]))
-
-    def places(self, prepared: Sequence[int]) -> list[FloatArray]:
-        both = zip(prepared, self._meaning(prepared), self._noise(prepared), strict=True)
-        return [np.array([0.2 * noise] * (1 + n % 3) + [meaning]) for n, meaning, noise in both]
-
-    def _meaning(self, prepared: Sequence[int]) -> FloatArray:
-        found = [np.random.default_rng(number).standard_normal(12) for number in prepared]
-        return np.array(found, np.float32)
-
-    def _noise(self, prepared: Sequence[int]) -> FloatArray:
-        own = sum(self.modality.encode())
-        found = [np.random.default_rng([number, own]).standard_normal(12) for number in prepared]
-        return np.array(found, np.float32)
-
-
-def patched() -> Model:
-    """Cosines find much already, but blurred."""
-    return Model("patched", (Patched(Modality.IMAGE, 24), Patched(Modality.TEXT, 24)))
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pairs(tmp_path_factory.mktemp("many"), 320)
-
-
-@pytest.mark.parametrize("similarity", [Similarity.MLP, Similarity.CROSS])
-def test_a_reranker_beats_the_cosine_it_adds_to(
-    many: Path, tmp_path: Path, similarity: Similarity
-) -> None:
-    """On held-out pairs, and in an index that is searched with it."""
-    options = Options(similarity, batch_size=32, epochs=8, learning_rate=2e-3)
-    base = patched()
-    report = train_align(many, model=base, out=tmp_path, options=options)
-    assert {change.verdict for change in report.changes} == {"better"}, report.rows()
-    model = folder.load(str(tmp_path), None, lambda name, device: base)
-    assert model.encoders == base.encoders
-    with mmsearch.create(tmp_path / "index", model=model) as index:
-        index.add([many.parent / f"{number}.png" for number in range(0, 320, 2)])
-        asked = [f"item {number}" for number in range(0, 320, 8)]
-        plain = mmsearch.open(tmp_path / "index", model=base)
-        hits = {
-            name: [which.search(text, target="image", k=5) for text in asked]
-            for name, which in (("plain", plain), ("judged", index))
-        }
-        right = {
-            name: [f[0].item.path.stem == t.split()[1] for t, f in zip(asked, every, strict=True)]
-            for name, every in hits.items()
-        }
-        assert sum(right["judged"]) > 1.3 * sum(right["plain"])
-        assert "judged" in hits["judged"][0][0].signals
-        assert "judged" not in hits["plain"][0][0].signals
-        for found in hits["judged"]:
-            assert [hit.score for hit in found] == sorted((h.score for h in found), reverse=True)
-        assert index.search_many(asked[:3], target="image", k=5) == hits["judged"][:3]
-        (back,) = index.search(image=many.parent / "8.png", target="image", k=1)
-        assert back.item.path.name == "8.png"  # a pairing that was not trained: plain cosine
-        plain.close()
-
-
-def test_a_reranker_takes_what_it_needs_or_says_so(manifest: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="takes no head"):
-        Options(Similarity.MLP, head=HeadKind.MLP)
-    with pytest.raises(UsageError, match="no local features of"):
-        train_align(manifest, model=turned(), out=tmp_path / "a", options=Options(Similarity.CROSS))
-    apart = turned((24, 30))
-    with pytest.raises(UsageError, match="does not compare image with text"):
-        train_align(manifest, model=apart, out=tmp_path / "b", options=Options(Similarity.MLP))
