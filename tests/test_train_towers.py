@@ -130,6 +130,27 @@ def test_towers_for_sounds_learn_their_labels(
     assert model.encoders[1].encode([]).shape == (0, 16)
 
 
+def test_towers_for_pictures_and_sounds_meet_without_words(
+    pictures: Path, sounds: Path, tmp_path: Path
+) -> None:
+    """Red goes with the first pitch, blue with the second, green with the third."""
+    rows = [
+        {
+            "image": str(pictures.parent / f"{number}.png"),
+            "audio": str(sounds.parent / f"{number}.wav"),
+            "split": SPLITS[number // 3 % 6],
+        }
+        for number in range(54)
+    ]
+    pairs = write_rows(tmp_path / "pairs.jsonl", rows)
+    options = replace(TINY, epochs=20, batch_size=12)
+    report = train_towers(pairs, out=tmp_path / "trained", options=options)
+    assert [row["direction"] for row in report.rows()] == ["audio→image", "image→audio"]
+    model = load_model(str(report.folder), "cpu")
+    assert [encoder.modality for encoder in model.encoders] == [Modality.IMAGE, Modality.AUDIO]
+    assert mrr(report) > start(pairs, tmp_path / "start", options) + 0.1
+
+
 def test_the_report_says_what_it_rests_on(trained: TowersReport) -> None:
     written = json.loads((trained.folder / "report.json").read_text())
     assert (written["pairs"], written["left_out"], written["failures"]) == (48, 0, [])
