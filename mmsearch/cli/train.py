@@ -123,18 +123,19 @@ def align_lines(report: "AlignReport") -> "Iterator[str]":
     names = " ".join(f"{name:>6}" for name in ("mrr", "hit@1", "hit@5", "hit@10"))
     yield f"{'direction':14} {'queries':>8} {'':6} {names}"
     for row in report.rows():
-        lines = [("before", row["before"]), ("after", row["after"])]
-        for name, figures in lines:
-            if figures is not None:
-                values = " ".join(f"{value:>6.3f}" for value in figures.values())
+        for name in ("before", "chance", "after"):
+            if name in row:
+                values = " ".join(f"{value:>6.3f}" for value in row[name].values())
                 yield f"{row['direction']:14} {row['queries']:>8,} {name:6} {values}"
         yield f"{'':14} {'':8} {row['verdict']}"
     if report.failures:
         yield f"{len(report.failures):,} rows or files could not be used; see report.json"
     if report.helped:
         yield f"it helped; use it with: mmsearch index PATH --model {report.folder}"
+    elif worse := [row["direction"] for row in report.rows() if row["verdict"] == "worse"]:
+        yield f"it did not help: {', '.join(worse)} became worse; keep the base model"
     else:
-        yield "it did not help: on held-out pairs the base model is as good; keep that"
+        yield "it did not help: held-out pairs show no difference; keep the base model"
 
 
 @app.command("towers")

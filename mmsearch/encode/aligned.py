@@ -17,7 +17,7 @@ from mmsearch.encode import rerank
 from mmsearch.encode.arrays import load_groups, save_groups
 from mmsearch.encode.base import Encoder, Model
 from mmsearch.encode.heads import Head, HeadKind, unit
-from mmsearch.encode.rerank import Pairing
+from mmsearch.encode.rerank import PairKind
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality, Space
 
@@ -82,13 +82,9 @@ def load(folder: Path, settings: Mapping[str, Any], base: Model) -> Model:
             f"{folder}: was trained on weights of {base.name!r} that are not those installed; "
             "train it again"
         )
-    encoders = base.encoders
     if "heads" in settings:
-        encoders = _headed(folder, settings, base)
-    reranker = base.reranker
-    if "reranker" in settings:
-        reranker = rerank.read(folder, settings["reranker"])
-    return Model(str(folder), encoders, reranker)
+        return Model(str(folder), _headed(folder, settings, base))
+    return Model(str(folder), base.encoders, rerank.read(folder, settings["reranker"]))
 
 
 def _headed(folder: Path, settings: Mapping[str, Any], base: Model) -> tuple[Encoder, ...]:
@@ -130,7 +126,7 @@ def write_heads(
     return {**_about(base), "dim": dim, "heads": kinds}
 
 
-def reranking(base: Model, kind: str, depth: int, pairings: Sequence[Pairing]) -> dict[str, Any]:
+def reranking(base: Model, kind: str, depth: int, pairings: Sequence[PairKind]) -> dict[str, Any]:
     """What ``model.json`` is to say of a re-ranker."""
     found = [[one.space, one.left.value, one.right.value] for one in pairings]
     return {**_about(base), "reranker": {"kind": kind, "depth": depth, "pairings": found}}

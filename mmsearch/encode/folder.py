@@ -34,7 +34,10 @@ def load(name: str, device: str | None, load_base: Callable[[str, str | None], M
     settings = _read(folder)
     if settings.get("kind") == towers.KIND:
         return towers.load(folder, device)
-    return aligned.load(folder, settings, load_base(str(settings["base"]), device))
+    try:
+        return aligned.load(folder, settings, load_base(str(settings["base"]), device))
+    except KeyError as error:
+        raise ModelError(f"{folder / SETTINGS}: does not say {error}") from error
 
 
 def write(folder: Path, settings: Mapping[str, Any]) -> None:

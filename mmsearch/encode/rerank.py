@@ -81,7 +81,7 @@ class CrossScorer:
 
 
 @dataclass(frozen=True, order=True)
-class Pairing:
+class PairKind:
     """Two modalities in one space.
 
     Attributes:
@@ -98,7 +98,7 @@ class Pairing:
         return f"{self.space}-{self.left}-{self.right}"
 
     @classmethod
-    def of(cls, space: str, one: Modality, other: Modality) -> "Pairing":
+    def of(cls, space: str, one: Modality, other: Modality) -> "PairKind":
         """The pairing of two modalities in any order."""
         return cls(space, *sorted((one, other)))
 
@@ -113,13 +113,13 @@ class Reranker:
         local: Whether the scorers look at local features.
     """
 
-    scorers: Mapping[Pairing, Scorer]
+    scorers: Mapping[PairKind, Scorer]
     depth: int
     local: bool
 
     def covers(self, query: Modality, name: FieldName) -> bool:
         """Whether pairs of such a query and a field's vectors can be judged."""
-        return Pairing.of(name.space, query, name.modality) in self.scorers
+        return PairKind.of(name.space, query, name.modality) in self.scorers
 
     def judge(
         self, query: Modality, asked: Sight, name: FieldName, sights: Sequence[Sight]
@@ -132,12 +132,12 @@ class Reranker:
             name: The field that the candidates are from.
             sights: The candidates.
         """
-        scorer = self.scorers[Pairing.of(name.space, query, name.modality)]
+        scorer = self.scorers[PairKind.of(name.space, query, name.modality)]
         same = [asked] * len(sights)
         return scorer(same, sights) if query < name.modality else scorer(sights, same)
 
 
-def write(folder: Path, scorers: Mapping[Pairing, Mapping[str, FloatArray]]) -> None:
+def write(folder: Path, scorers: Mapping[PairKind, Mapping[str, FloatArray]]) -> None:
     """Write the arrays of scorers into a model's folder."""
     save_groups(folder / ARRAYS, {str(pairing): arrays for pairing, arrays in scorers.items()})
 
@@ -154,11 +154,11 @@ def read(folder: Path, settings: Mapping[str, Any]) -> Reranker:
     """
     local = settings["kind"] == "cross"
     pairings = [
-        Pairing(space, Modality(left), Modality(right))
+        PairKind(space, Modality(left), Modality(right))
         for space, left, right in settings["pairings"]
     ]
     arrays = load_groups(folder / ARRAYS, map(str, pairings), "the re-ranker")
-    scorers: dict[Pairing, Scorer] = {}
+    scorers: dict[PairKind, Scorer] = {}
     for pairing in pairings:
         mine = arrays[str(pairing)]
         scorers[pairing] = _cross(mine) if local else MlpScorer(mine)

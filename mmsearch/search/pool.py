@@ -91,25 +91,29 @@ def collect(probes: Sequence[Probe], k: int, extra_items: NDArray[np.int64]) -> 
         rows = _rows_of_items(probe, extra_items)
         chunk_ids = np.concatenate([found.ids, probe.field.ids[rows]])
         scores = np.concatenate([found.cosines, score_rows(probe.field, rows, probe.query)])
-        added = _judged(probe, chunk_ids, scores)
+        added, judged_scores = _judged(probe, chunk_ids, scores)
         ids.append(chunk_ids)
         cosines.append(scores)
         judged.append(added)
-        standings.append(_standing(probe, scores + added))
+        standings.append(_standing(probe, judged_scores))
     return _group(*map(np.concatenate, (ids, cosines, judged, standings)))
 
 
-def _judged(probe: Probe, chunk_ids: NDArray[np.int64], cosines: FloatArray) -> FloatArray:
-    """Return what the probe's judge adds: to the first candidates, which stay before the others."""
-    added = np.zeros(len(cosines), np.float32)
-    if probe.judge is None or not len(cosines):
-        return added
-    order = np.lexsort((chunk_ids, -cosines))
-    first, rest = order[: probe.judge.depth], order[probe.judge.depth :]
-    added[first] = probe.judge.look(chunk_ids[first])
-    if len(rest):
-        added[first] += max(0.0, cosines[rest].max() - (cosines + added)[first].min())
-    return added
+def _judged(
+    probe: Probe, chunk_ids: NDArray[np.int64], cosines: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return what the probe's judge adds to the first candidates, and cosines in the new order.
+
+    The judged keep their cosines among them, the best judged the highest: so they stay before
+    those that were not judged, and other fields' candidates compare with them as before.
+    """
+    added, found = np.zeros(len(cosines), np.float32), cosines.copy()
+    if probe.judge is not None and len(cosines):
+        first = np.lexsort((chunk_ids, -cosines))[: probe.judge.depth]
+        added[first] = probe.judge.look(chunk_ids[first])
+        best = np.argsort(-(cosines + added)[first], kind="stable")
+        found[first[best]] = cosines[first]
+    return added, found
 
 
 def _candidates(probe: Probe, k: int) -> Candidates:

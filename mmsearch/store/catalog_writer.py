@@ -21,11 +21,11 @@ from mmsearch.store.columns import (
     stored_text,
 )
 from mmsearch.store.database import connect_writing, damaged, one_integer, transaction, translated
-from mmsearch.store.files import sync_folder
 from mmsearch.store.lexical import term_frequencies
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.seal import Descriptor, breach, read_seal, remove_seal, write_seal
 from mmsearch.store.tokens import words
+from mmsearch.whole import sync_folder
 
 T = TypeVar("T")
 _BATCH = 1_000

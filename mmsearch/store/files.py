@@ -5,7 +5,6 @@ A file is its payload followed by one xxh3-64 for each block of ``BLOCK_BYTES``.
 checked on its own when it is first read: opening a large file costs its table, not its payload.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from mmsearch.errors import DamagedIndexError
+from mmsearch.whole import written_whole
 
 BLOCK_BYTES = 16 * 1024
 """Small, because re-scoring reads single rows: each costs the check of one or two blocks."""
@@ -42,28 +42,14 @@ class FileInfo:
 
 def write_file(folder: Path, name: str, payload: Iterable[bytes | memoryview]) -> FileInfo:
     """Write an immutable file durably: it is complete on disk, or not there under its name."""
-    temporary = folder / f"{name}.tmp"
-    with open(temporary, "wb") as file:
-        writer = _BlockHasher()
+    writer = _BlockHasher()
+    with written_whole(folder / name) as temporary, temporary.open("wb") as file:
         for piece in payload:
             file.write(piece)
             writer.update(piece)
         table = writer.table()
         file.write(table)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / name)
-    sync_folder(folder)
     return FileInfo(name, writer.total, xxhash.xxh3_64_hexdigest(table))
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _BlockHasher:

@@ -14,13 +14,13 @@ from mmsearch.errors import DamagedIndexError, MMSearchError
 from mmsearch.records import Modality
 from mmsearch.store.batches import batches
 from mmsearch.store.environment import Environment, acquire, is_open
-from mmsearch.store.files import sync_folder
 from mmsearch.store.guard import DATA, LOCK, seal
 from mmsearch.store.layout import SCRATCH
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredItem, Update, is_sound, manifest_of
 from mmsearch.store.pages import PageFile
 from mmsearch.store.spare import sound_spare
+from mmsearch.whole import sync_folder
 
 _SAVED = (b"items", b"passages", b"tombstones", b"failures")
 """What is not derived from other records."""

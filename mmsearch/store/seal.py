@@ -11,7 +11,7 @@ from pathlib import Path
 
 import xxhash
 
-from mmsearch.store.files import sync_folder
+from mmsearch.whole import sync_folder
 
 CHECKED_BYTES = 256 * 1024 * 1024
 """Readers check files up to here: at about 0.25 ms for a megabyte (`benchmarks/where.py`)."""

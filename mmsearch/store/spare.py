@@ -6,8 +6,8 @@ from pathlib import Path
 import xxhash
 
 from mmsearch.errors import DamagedIndexError, IndexFormatError
-from mmsearch.store.files import sync_folder
 from mmsearch.store.manifest import Manifest
+from mmsearch.whole import sync_folder
 
 SPARE = "manifest.json"
 

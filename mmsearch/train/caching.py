@@ -23,7 +23,7 @@ def backward_in_parts(
 
     Args:
         parts: The batch, cut into pieces.
-        embed: From a piece to one or more (n, dim) tensors. What it draws from torch's generator
+        embed: From a piece to one or more (n, dim) tensors. What it draws from torch's generators
             it draws alike both times.
         loss: From the tensors, each joined over all parts, to a number.
 
@@ -37,20 +37,30 @@ def backward_in_parts(
     states, outputs = [], []
     with torch.no_grad():
         for part in parts:
-            states.append(torch.get_rng_state())
+            states.append(_random_state())
             outputs.append(embed(part))
     leaves = [torch.cat(tensors).requires_grad_() for tensors in zip(*outputs, strict=True)]
     value = loss(leaves)
     value.backward()  # type: ignore[no-untyped-call]
-    after = torch.get_rng_state()
+    after = _random_state()
     start = 0
     for part, state in zip(parts, states, strict=True):
-        torch.set_rng_state(state)
+        _set_random_state(state)
         tensors = embed(part)
         stop = start + len(tensors[0])
         torch.autograd.backward(
             list(tensors), [leaf.grad[start:stop] for leaf in leaves if leaf.grad is not None]
         )
         start = stop
-    torch.set_rng_state(after)
+    _set_random_state(after)
     return value.item()
+
+
+def _random_state() -> tuple[Tensor, list[Tensor]]:
+    """Of torch's default generators: the CPU's and every GPU's."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state_all()
+
+
+def _set_random_state(state: tuple[Tensor, list[Tensor]]) -> None:
+    torch.set_rng_state(state[0])
+    torch.cuda.set_rng_state_all(state[1])

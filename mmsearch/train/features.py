@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Features:
     fields: dict[FieldName, FloatArray]
     failures: list[Failure]
 
-    @property
+    @cached_property
     def joined(self) -> FloatArray:
         """(parts, sum of dims) float32, the fields side by side."""
         return np.concatenate(list(self.fields.values()), axis=1)

@@ -39,15 +39,13 @@ def hits(scores: FloatArray, pairing: Pairing) -> tuple[Figures, Figures]:
     """Both directions of a pairing.
 
     Args:
-        scores: (lefts, rights), of the parts that the pairs hold, each once, in order.
+        scores: (lefts, rights), of the pairs' members.
         pairing: The pairs.
 
     Returns:
         From left to right and from right to left.
     """
-    left, right = (np.unique(pairing.rows[:, side], return_inverse=True)[1] for side in (0, 1))
-    fits = np.zeros(scores.shape, bool)
-    fits[left, right] = True
+    fits = pairing.fits(*pairing.members)
     return (
         _one(f"{pairing.left}→{pairing.right}", scores, fits),
         _one(f"{pairing.right}→{pairing.left}", scores.T, fits.T),

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mmsearch.errors import TrainingError
 from mmsearch.whole import written_whole
 
 METRICS = "metrics.csv"
@@ -53,8 +54,15 @@ class Journal:
         return ", ".join(f"{name} {value:.4f}" for name, value in found.items()) + speed
 
     def rewind(self, step: int) -> None:
-        """Take up the rows of a run up to a step, where it continues."""
-        with (self._folder / METRICS).open(encoding="utf-8", newline="") as file:
+        """Take up the rows of a run up to a step, where it continues.
+
+        Raises:
+            TrainingError: They are gone.
+        """
+        path = self._folder / METRICS
+        if not path.exists():
+            raise TrainingError(f"{path} is gone: put it back, or remove the folder to start again")
+        with path.open(encoding="utf-8", newline="") as file:
             rows = [(int(at), name, float(value)) for at, name, value in list(csv.reader(file))[1:]]
         self._rows = [row for row in rows if row[0] <= step]
         self._start_step = step

@@ -59,8 +59,8 @@ class Plan:
         warm_up: Share of the steps in which the rate rises from zero; it then falls to zero along
             half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
         clip_norm: Longest gradient that is followed as it is.
-        evaluate_steps: Steps between evaluations, the first before any step; 0 for none. The best
-            weights are taken, by the first figure; without evaluations the last.
+        evaluate_steps: Steps between evaluations, the first before any step, one at the end; 0 for
+            none. The best weights are taken, by the first figure; without evaluations the last.
         patience: Evaluations without a better figure after which the run stops; 0 for never.
         checkpoint_s: Seconds between checkpoints.
         subject: What is trained on what; a run of another subject is not continued.
@@ -76,6 +76,10 @@ class Plan:
     patience: int = 0
     checkpoint_s: float = 60.0
     subject: str = ""
+
+    def evaluates(self, step: int) -> bool:
+        """Whether the model is evaluated after so many steps."""
+        return bool(self.evaluate_steps) and (step % self.evaluate_steps == 0 or step == self.steps)
 
     def factor(self, step: int) -> float:
         """Share of the learning rate at a step, 0 to 1."""
@@ -116,12 +120,12 @@ def train(task: Task, plan: Plan, folder: Path, tell: Callable[[str], None] = lo
     if (folder / CHECKPOINT).exists():
         progress = _restore(folder, plan, model, optimizer, journal)
     saved_s, saved_step = time.monotonic(), progress.step
-    if plan.evaluate_steps and not progress.step:
+    if plan.evaluates(0) and not progress.step:
         tell(_evaluate(task, progress, journal, folder))  # the start may be the best there is
     while progress.step < plan.steps and not (plan.patience and progress.waited >= plan.patience):
         _step(task, plan, optimizer, journal, progress.step)
         progress.step += 1
-        if plan.evaluate_steps and progress.step % plan.evaluate_steps == 0:
+        if plan.evaluates(progress.step):
             tell(_evaluate(task, progress, journal, folder))
         if time.monotonic() - saved_s >= plan.checkpoint_s:
             tell(_save(folder, plan, model, optimizer, journal, progress))
@@ -129,7 +133,7 @@ def train(task: Task, plan: Plan, folder: Path, tell: Callable[[str], None] = lo
     if progress.step > saved_step:
         tell(_save(folder, plan, model, optimizer, journal, progress))
     if plan.evaluate_steps:
-        model.load_state_dict(torch.load(folder / BEST, weights_only=True))
+        model.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
     model.eval()
     journal.close()
     return journal
@@ -204,7 +208,7 @@ def _restore(
     optimizer: torch.optim.Optimizer,
     journal: Journal,
 ) -> Progress:
-    state = torch.load(folder / CHECKPOINT, weights_only=True)
+    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
     if state["plan"] != _identity(plan):
         raise TrainingError(f"{folder}: holds another run; choose another folder, or remove it")
     model.load_state_dict(state["model"])

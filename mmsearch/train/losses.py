@@ -93,7 +93,9 @@ class Criterion(nn.Module):
         """The loss of a batch: of (n, n) scores, and which of them fit."""
         if self._loss is Loss.TRIPLET:
             return triplet_loss(scores, same, MARGIN)
-        logits = scores * self.log_scale.exp().clamp(max=MAX_SCALE)
+        with torch.no_grad():  # the parameter itself, so that it can come back
+            self.log_scale.clamp_(max=math.log(MAX_SCALE))
+        logits = scores * self.log_scale.exp()
         if self._loss is Loss.SIGMOID:
             return sigmoid_loss(logits + self.bias, same)
         return info_nce(logits, same)

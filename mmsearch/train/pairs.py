@@ -1,9 +1,8 @@
-"""What goes together: the pairs of parts in manifests, and which of them are trained on."""
+"""What goes together: the pairs of parts in manifests."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -11,24 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmsearch.errors import TrainingError, UsageError
+from mmsearch.errors import TrainingError
 from mmsearch.records import Failure, Item, Modality, Part
 from mmsearch.sources import find_items
+from mmsearch.train.splits import Split, splits
 
-HELD_OUT = 0.1
-"""Share of the groups for validation, and again for the test."""
-
-
-class Split(StrEnum):
-    """What a pair is for: to learn from, to decide when to stop, to report figures."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-
-
-_NAMES = {"train": Split.TRAIN, "test": Split.TEST}
-_NAMES |= dict.fromkeys(("validation", "valid", "val", "dev"), Split.VALIDATION)
+KEY_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -39,15 +26,16 @@ class Pairing:
         left: The one modality.
         right: The other.
         rows: (n, 2) int64, the numbers of the two parts in their modalities' lists.
-        items: (n,) int64, the number of the item that each pair is of.
         splits: (n,) of :class:`Split` values.
+        known: (m,) int64, all pairs that there are, of which these are some: left << 32 | right,
+            ascending.
     """
 
     left: Modality
     right: Modality
     rows: NDArray[np.int64]
-    items: NDArray[np.int64]
     splits: NDArray[np.str_]
+    known: NDArray[np.int64]
 
     @property
     def name(self) -> str:
@@ -65,8 +53,7 @@ class Pairing:
 
     def take(self, chosen: NDArray[np.int64]) -> "Pairing":
         """Some of the pairs."""
-        rows, items, splits = self.rows[chosen], self.items[chosen], self.splits[chosen]
-        return Pairing(self.left, self.right, rows, items, splits)
+        return replace(self, rows=self.rows[chosen], splits=self.splits[chosen])
 
     def readable(self, usable: Mapping[Modality, NDArray[np.bool_]]) -> "Pairing":
         """The pairs whose parts could both be read.
@@ -77,11 +64,29 @@ class Pairing:
         left, right = usable[self.left], usable[self.right]
         return self.take(np.flatnonzero(left[self.rows[:, 0]] & right[self.rows[:, 1]]))
 
+    def fits(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which parts fit, by all pairs that are known: (lefts, rights).
+
+        Args:
+            left: Numbers of left parts, ascending.
+            right: Numbers of right parts, ascending.
+        """
+        start, stop = np.searchsorted(self.known, [left << KEY_BITS, (left + 1) << KEY_BITS])
+        spans = [np.arange(one, other) for one, other in zip(start, stop, strict=True)]
+        partners = self.known[np.concatenate(spans)] & ((1 << KEY_BITS) - 1)
+        rows = np.repeat(np.arange(len(left)), stop - start)
+        there = np.isin(partners, right)
+        found = np.zeros((len(left), len(right)), bool)
+        found[rows[there], np.searchsorted(right, partners[there])] = True
+        return found
+
     def same(self) -> Tensor:
-        """(n, n) bool: which right part fits which left part: of one item, or one and the same."""
-        keys = [torch.from_numpy(key) for key in (self.rows[:, 0], self.rows[:, 1], self.items)]
-        fits = [key[:, None] == key[None] for key in keys]
-        return fits[0] | fits[1] | fits[2]
+        """(n, n) bool: which right part fits which left part."""
+        left, right = self.members
+        fits = self.fits(left, right)
+        rows, columns = self.rows.T
+        found = fits[np.searchsorted(left, rows)[:, None], np.searchsorted(right, columns)]
+        return torch.from_numpy(found)
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,7 @@ def read_pairs(
 ) -> Pairs:
     """Read pairs: every two parts of different modalities of one item.
 
-    A ``split`` column says what an item is for (train, validation, test). Without it a tenth of the
-    groups is kept for validation and a tenth for the test. Items that share a file are one group,
-    so that nothing is tested on what was trained on.
+    What each item is for, :func:`mmsearch.train.splits.splits` says.
 
     Args:
         manifests: JSON lines or CSV files, as ``mmsearch index`` takes them, or folders of them.
@@ -120,7 +123,7 @@ def read_pairs(
         change: What is done to every item first, such as cleaning its texts.
 
     Raises:
-        UsageError: A manifest does not exist.
+        UsageError: A manifest does not exist, or the rows' splits or groups make no sense.
         TrainingError: There are no pairs, or none are left to train on.
     """
     paths = [os.path.abspath(os.path.expanduser(os.fsdecode(path))) for path in manifests]
@@ -137,11 +140,12 @@ def read_pairs(
         raise TrainingError(
             f"{', '.join(paths)}: no row has parts of two modalities, such as image and text"
         )
-    splits = _splits(items, _groups(items, group), seed)
-    return _collect(items, splits, failures)
+    return _collect(items, splits(items, group, seed), failures)
 
 
-def _collect(items: Sequence[Item], splits: Sequence[Split], failures: Sequence[Failure]) -> Pairs:
+def _collect(
+    items: Sequence[Item], purposes: Sequence[Split], failures: Sequence[Failure]
+) -> Pairs:
     numbers: dict[Modality, dict[Part, int]] = {}
     found: dict[tuple[Modality, Modality], list[tuple[int, int, int]]] = {}
     for number, item in enumerate(items):
@@ -151,15 +155,21 @@ def _collect(items: Sequence[Item], splits: Sequence[Split], failures: Sequence[
                 continue
             row = [_number(numbers.setdefault(p.modality, {}), p) for p in (left, right)]
             found.setdefault((left.modality, right.modality), []).append((row[0], row[1], number))
-    pairings = [
-        Pairing(*kind, rows[:, :2], rows[:, 2], np.array([splits[n].value for n in rows[:, 2]]))
-        for kind, rows in ((kind, np.array(rows, np.int64)) for kind, rows in found.items())
-    ]
+    pairings = [_pairing(*kind, np.array(rows, np.int64), purposes) for kind, rows in found.items()]
     for pairing in pairings:
         for split in Split:
             if not len(pairing.of(split).rows):
                 raise TrainingError(f"no {pairing.name} pairs to {_PURPOSE[split]}: give more rows")
     return Pairs({kind: list(parts) for kind, parts in numbers.items()}, pairings, failures)
+
+
+def _pairing(
+    left: Modality, right: Modality, rows: NDArray[np.int64], purposes: Sequence[Split]
+) -> Pairing:
+    """A pairing of rows of a left part, a right part and their item."""
+    splits = np.array([purposes[item].value for item in rows[:, 2]])
+    known = np.unique(rows[:, 0] << KEY_BITS | rows[:, 1])
+    return Pairing(left, right, rows[:, :2], splits, known)
 
 
 _PURPOSE = {
@@ -172,46 +182,3 @@ _PURPOSE = {
 def _number(parts: dict[Part, int], part: Part) -> int:
     """The number of a part; its role does not count, so that equal texts are one."""
     return parts.setdefault(Part("", part.modality, part.path, part.text), len(parts))
-
-
-def _groups(items: Sequence[Item], column: str | None) -> list[int]:
-    """For each item the number of its group: union of those that share a file or a value."""
-    parent = list(range(len(items)))
-
-    def root(at: int) -> int:
-        while parent[at] != at:
-            parent[at] = parent[parent[at]]
-            at = parent[at]
-        return at
-
-    first: dict[object, int] = {}
-    for number, item in enumerate(items):
-        keys: list[object] = [part.path for part in item.parts if part.path]
-        if column is not None:
-            if column not in item.columns:
-                raise UsageError(f"{item.source}: row {item.row} has no column {column!r}")
-            keys.append((column, item.columns[column]))
-        for key in keys:
-            parent[root(number)] = root(first.setdefault(key, number))
-    return [root(number) for number in range(len(items))]
-
-
-def _splits(items: Sequence[Item], groups: Sequence[int], seed: int) -> list[Split]:
-    """For each item its split: what its row says, else by lot for its whole group."""
-    drawn = _draw(groups, seed)
-    given = [str(item.columns.get("split") or "").lower() for item in items]
-    unknown = sorted(set(given) - set(_NAMES) - {""})
-    if unknown:
-        raise UsageError(f"split {unknown[0]!r}: a split is one of {', '.join(_NAMES)}")
-    return [
-        _NAMES[name] if name else drawn[group] for name, group in zip(given, groups, strict=True)
-    ]
-
-
-def _draw(groups: Iterable[int], seed: int) -> dict[int, Split]:
-    every = sorted(set(groups))
-    order = np.random.default_rng([seed, 20]).permutation(len(every))
-    held = max(1, round(HELD_OUT * len(every)))
-    found = dict.fromkeys(every, Split.TRAIN)
-    found |= {every[at]: Split.TEST for at in order[:held]}
-    return found | {every[at]: Split.VALIDATION for at in order[held : 2 * held]}

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from mmsearch.encode import LocalEncoder
 from mmsearch.records import FieldName, FloatArray, Part
-from mmsearch.train.features import CHUNK, digest, prepared
+from mmsearch.train.features import digest, prepared
 from mmsearch.train.files import save_array
+
+CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,18 @@ class Places:
     """Local features of the parts of one modality, in memory maps.
 
     Attributes:
-        rows: For each 1,024 parts (all their places, width) float16.
+        rows: For each 256 parts (all their places, width) float16.
         ends: (parts + 1,) int64: where each part's places start and end.
     """
 
     rows: Sequence[NDArray[np.float16]]
     ends: NDArray[np.int64]
+
+    @property
+    def width(self) -> int:
+        """Of a place."""
+        widths: list[int] = [rows.shape[1] for rows in self.rows]
+        return max(widths)
 
     def __getitem__(self, part: int) -> FloatArray:
         """The places of one part: (places, width) float32."""
@@ -43,7 +51,7 @@ def embed_places(
 ) -> Places:
     """Describe the places of parts, or read what an earlier run has written.
 
-    Only a part's first stretch counts; one that cannot be decoded has one place of zeros.
+    Only a part's first stretch counts; one that cannot be decoded has no places.
     """
     home = folder / f"{name}-places-{digest(parts, encoder.space.sha256)}"
     rows, lengths = [], [np.zeros(1, np.int64)]
@@ -52,7 +60,8 @@ def embed_places(
         if not path.exists():
             found = _describe(parts[at : at + CHUNK], name, encoder)
             save_array(home / f"{at:08d}.lengths.npy", np.array([len(one) for one in found]))
-            save_array(path, np.concatenate(found).astype(np.float16))
+            known = [one for one in found if len(one)] or [np.zeros((0, 0), np.float32)]
+            save_array(path, np.concatenate(known).astype(np.float16))
             tell(f"{name}: {min(at + CHUNK, len(parts)):,} of {len(parts):,} described")
         rows.append(np.load(path, mmap_mode="r", allow_pickle=False))
         lengths.append(np.load(home / f"{at:08d}.lengths.npy", allow_pickle=False))
@@ -69,5 +78,4 @@ def _describe(parts: Sequence[Part], name: FieldName, encoder: LocalEncoder) -> 
         numbers = known[at : at + encoder.batch_size]
         places = encoder.places([first[number][0] for number in numbers])
         found |= dict(zip(numbers, places, strict=True))
-    width = next(iter(found.values())).shape[1]
-    return [found.get(number, np.zeros((1, width), np.float32)) for number in range(len(parts))]
+    return [found.get(number, np.zeros((0, 0), np.float32)) for number in range(len(parts))]

@@ -12,10 +12,11 @@ from mmsearch.train.align.heads import TorchHead
 from mmsearch.train.align.prepared import Prepared
 from mmsearch.train.align.report import Change
 from mmsearch.train.align.task import Aligner, AlignTask, Sizes
-from mmsearch.train.figures import hits
+from mmsearch.train.figures import Figures, hits
 from mmsearch.train.journal import Journal
 from mmsearch.train.loop import train
-from mmsearch.train.pairs import Pairing, Split
+from mmsearch.train.pairs import Pairing
+from mmsearch.train.splits import Split
 
 
 def fit_heads(
@@ -27,7 +28,7 @@ def fit_heads(
         What ``model.json`` is to say, the figures before and after, and the run.
     """
     options = prepared.options
-    dim = options.dim or prepared.base.spaces[0].dim
+    dim = prepared.base.spaces[0].dim if options.dim is None else options.dim
     aligner = _aligner(prepared, dim).to(device)
     task = AlignTask(
         aligner,
@@ -40,8 +41,14 @@ def fit_heads(
     journal = train(task, prepared.plan(), prepared.home / "training", tell)
     heads = aligner.numpy_heads()
     settings = aligned.write_heads(prepared.home, prepared.base, heads, dim)
-    tests = prepared.of(Split.TEST)
-    return settings, [one for test in tests for one in _changes(prepared, test, heads)], journal
+    for modality in sorted({encoder.modality for encoder in prepared.base.encoders} - heads.keys()):
+        tell(f"no pairs hold {modality}: the new model does not embed it")
+    changes = [
+        change
+        for test in prepared.of(Split.TEST)
+        for change in prepared.changes(test, _figures(prepared, test, heads))
+    ]
+    return settings, changes, journal
 
 
 def _aligner(prepared: Prepared, dim: int) -> Aligner:
@@ -54,11 +61,12 @@ def _aligner(prepared: Prepared, dim: int) -> Aligner:
     return Aligner(heads, options.loss, options.similarity)
 
 
-def _changes(prepared: Prepared, test: Pairing, heads: Mapping[Modality, Head]) -> list[Change]:
-    """Both directions of the test pairs, by the base model and by the heads as they are saved."""
+def _figures(
+    prepared: Prepared, test: Pairing, heads: Mapping[Modality, Head]
+) -> tuple[Figures, Figures]:
+    """Both directions of the test pairs, by the heads as they are saved."""
     left, right = (
         heads[modality](prepared.features[modality].joined[members])
         for modality, members in zip((test.left, test.right), test.members, strict=True)
     )
-    after = hits(left @ right.T, test)
-    return [Change(b, a) for b, a in zip(prepared.before(test), after, strict=True)]
+    return hits(left @ right.T, test)

@@ -1,22 +1,22 @@
 """A re-ranker is fitted, and judged on the base model's first candidates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from mmsearch.encode import LocalEncoder, aligned, rerank
-from mmsearch.encode.rerank import Pairing as Kind
-from mmsearch.errors import UsageError
-from mmsearch.records import Modality
+from mmsearch.encode.rerank import PairKind
+from mmsearch.records import FieldName
 from mmsearch.train.align.options import Similarity
-from mmsearch.train.align.prepared import Prepared
+from mmsearch.train.align.prepared import Prepared, shared_space
 from mmsearch.train.align.report import Change
 from mmsearch.train.align.rerank import CANDIDATES, Matched, RerankTask, Side, arrays
 from mmsearch.train.journal import Journal
 from mmsearch.train.loop import train
-from mmsearch.train.pairs import Pairing, Split
+from mmsearch.train.pairs import Pairing
 from mmsearch.train.places import Places, embed_places
+from mmsearch.train.splits import Split
 
 Tell = Callable[[str], None]
 
@@ -44,36 +44,34 @@ def fit_reranker(
     rerank.write(prepared.home, {kind: found[str(kind)] for kind in kinds})
     settings = aligned.reranking(prepared.base, str(options.similarity), CANDIDATES, kinds)
     changes = [
-        Change(before, after)
+        change
         for matched in splits[Split.TEST]
-        for before, after in zip(
-            prepared.before(matched.pairing), task.figures(matched), strict=True
-        )
+        for change in prepared.changes(matched.pairing, task.figures(matched))
     ]
     return settings, changes, journal
 
 
-def _places(prepared: Prepared, tell: Tell) -> dict[Modality, Places]:
-    """The local features of every part."""
-    found = {}
-    for modality, parts in prepared.parts.items():
-        name = next(iter(prepared.features[modality].fields))
-        encoder = prepared.base.encoder(name)
-        if not isinstance(encoder, LocalEncoder):
-            raise UsageError(f"model {prepared.base.name!r} has no local features of {modality}")
-        found[modality] = embed_places(parts, name, encoder, prepared.home / "features", tell)
+def _places(prepared: Prepared, tell: Tell) -> dict[FieldName, Places]:
+    """The local features of every part, in each space in which it meets others."""
+    found: dict[FieldName, Places] = {}
+    for pairing in prepared.pairings:
+        for name in _fields(prepared, pairing):
+            encoder = prepared.base.encoder(name)
+            assert isinstance(encoder, LocalEncoder)
+            if name not in found:
+                parts, home = prepared.parts[name.modality], prepared.home / "features"
+                found[name] = embed_places(parts, name, encoder, home, tell)
     return found
 
 
-def _matched(prepared: Prepared, pairing: Pairing, places: dict[Modality, Places]) -> Matched:
-    space = prepared.shared_space(pairing)
-    if space is None:
-        raise UsageError(
-            f"model {prepared.base.name!r} does not compare {pairing.left} with {pairing.right}: "
-            "there are no candidates to re-rank; align with similarity dot"
-        )
-    left, right = (
-        Side(prepared.vectors(space, modality), places.get(modality))
-        for modality in (pairing.left, pairing.right)
-    )
-    return Matched(Kind(space, pairing.left, pairing.right), pairing, left, right)
+def _fields(prepared: Prepared, pairing: Pairing) -> tuple[FieldName, FieldName]:
+    """Where the base compares both sides of a pairing."""
+    space = shared_space(prepared.base, pairing)
+    assert space is not None
+    return FieldName(space, pairing.left), FieldName(space, pairing.right)
+
+
+def _matched(prepared: Prepared, pairing: Pairing, places: Mapping[FieldName, Places]) -> Matched:
+    names = _fields(prepared, pairing)
+    left, right = (Side(prepared.features[n.modality].fields[n], places.get(n)) for n in names)
+    return Matched(PairKind(names[0].space, pairing.left, pairing.right), pairing, left, right)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from mmsearch.encode.heads import HeadKind
 from mmsearch.errors import UsageError
 from mmsearch.train.losses import Loss
+from mmsearch.train.schedule import at_least, check
 
 
 class Similarity(StrEnum):
@@ -44,7 +45,7 @@ class Options:
         part_size: Pairs in memory at a time; the whole batch by default.
         epochs: Passes over the pairs, if nothing stops the run earlier.
         learning_rate: The highest.
-        patience: Of 20 evaluations, how many may bring nothing before the run stops.
+        patience: Of at most 20 evaluations, how many may bring nothing before the run stops.
         seed: Of the split, the start and the order.
     """
 
@@ -60,6 +61,8 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check(self)
+        at_least(1, dim=1 if self.dim is None else self.dim)
         if self.similarity.reranks and (self.head or self.dim or self.loss is not Loss.INFONCE):
             raise UsageError(
                 f"similarity {self.similarity} re-ranks: it takes no head, no dim, and infonce only"

@@ -1,20 +1,23 @@
 """What every alignment starts from: pairs, and what the frozen base model says of their parts."""
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from mmsearch.encode import Model
+import numpy as np
+
+from mmsearch.encode import LocalEncoder, Model
 from mmsearch.errors import TrainingError, UsageError
-from mmsearch.records import Failure, FloatArray, Modality, Part
+from mmsearch.records import Failure, FieldName, FloatArray, Modality, Part
 from mmsearch.train import schedule
-from mmsearch.train.align.options import Options
-from mmsearch.train.features import Features, embed_parts
+from mmsearch.train.align.options import Options, Similarity
+from mmsearch.train.align.report import Change
+from mmsearch.train.features import Features, digest, embed_parts
 from mmsearch.train.figures import Figures, hits
 from mmsearch.train.loop import Plan
-from mmsearch.train.pairs import Pairing, Split, read_pairs
+from mmsearch.train.pairs import Pairing, Pairs, read_pairs
+from mmsearch.train.splits import Split
 
 
 @dataclass(frozen=True)
@@ -46,32 +49,29 @@ class Prepared:
             return found
         return [schedule.judged_by(pairing, self.options.seed) for pairing in found]
 
-    def shared_space(self, pairing: Pairing) -> str | None:
-        """The space in which the base compares both modalities, if there is one."""
-        spaces = [name.space for name in self.features[pairing.left].fields]
-        others = {name.space for name in self.features[pairing.right].fields}
-        return next((space for space in spaces if space in others), None)
-
     def vectors(self, space: str, modality: Modality) -> FloatArray:
         """(parts, dim) float32: the base's embeddings of one modality in a space."""
-        fields = self.features[modality].fields
-        return next(found for name, found in fields.items() if name.space == space)
+        return self.features[modality].fields[FieldName(space, modality)]
 
-    def before(self, pairing: Pairing) -> tuple[Figures, Figures] | tuple[None, None]:
-        """How well the base model does."""
-        space = self.shared_space(pairing)
-        if space is None:
-            return None, None
+    def changes(self, pairing: Pairing, after: tuple[Figures, Figures]) -> list[Change]:
+        """Both directions of pairs, by the base model and now."""
         left, right = pairing.members
-        one, other = (self.vectors(space, side) for side in (pairing.left, pairing.right))
-        return hits(one[left] @ other[right].T, pairing)
+        space = shared_space(self.base, pairing)
+        if space is None:
+            rng = np.random.default_rng([self.options.seed, 23])
+            scores = rng.random((len(left), len(right)), np.float32)
+        else:
+            one, other = (self.vectors(space, side) for side in (pairing.left, pairing.right))
+            scores = one[left] @ other[right].T
+        before = hits(scores, pairing)
+        return [Change(b, a, space is None) for b, a in zip(before, after, strict=True)]
 
     def plan(self) -> Plan:
         """The training run."""
-        sizes = {pairing.name: len(pairing.rows) for pairing in self.pairings}
-        spaces = [space.sha256 for space in self.base.spaces]
-        subject = json.dumps([asdict(self.options), spaces, sizes])
-        return schedule.plan(self.options, self.of(Split.TRAIN), subject)
+        makers = {f"{kind} parts": digest(parts, kind) for kind, parts in self.parts.items()}
+        makers["base"] = " ".join(space.sha256 for space in self.base.spaces)
+        about = schedule.subject(self.options, self.pairings, makers)
+        return schedule.plan(self.options, self.of(Split.TRAIN), about)
 
 
 def prepare(
@@ -86,13 +86,11 @@ def prepare(
     """Read pairs and embed their parts.
 
     Raises:
-        UsageError: The base model lacks a modality of the pairs.
+        UsageError: The options or the pairs do not fit the base model.
         TrainingError: There are too few pairs.
     """
     found = read_pairs(paths, text_columns, group, options.seed)
-    for modality in found.parts:
-        if not base.fields(modality):
-            raise UsageError(f"model {base.name!r} does not embed {modality}, which the pairs hold")
+    _check(base, found, options)
     home.mkdir(parents=True, exist_ok=True)
     features = {
         modality: embed_parts(parts, modality, base, home / "features", tell)
@@ -105,6 +103,34 @@ def prepare(
     unread = [failure for one in features.values() for failure in one.failures]
     failures = [*found.failures, *unread]
     return Prepared(base, found.parts, features, pairings, failures, options, home)
+
+
+def shared_space(base: Model, pairing: Pairing) -> str | None:
+    """The space in which a model compares both modalities, if there is one."""
+    others = {name.space for name in base.fields(pairing.right)}
+    spaces = [name.space for name in base.fields(pairing.left)]
+    return next((space for space in spaces if space in others), None)
+
+
+def _check(base: Model, found: Pairs, options: Options) -> None:
+    """Raise UsageError, before anything is embedded, for what cannot be trained."""
+    name = f"model {base.name!r}"
+    if base.reranker is not None:
+        raise UsageError(f"{name} re-ranks; align the model that it was trained on")
+    for modality in found.parts:
+        if not base.fields(modality):
+            raise UsageError(f"{name} does not embed {modality}, which the pairs hold")
+    for pairing in found.pairings if options.similarity.reranks else ():
+        space = shared_space(base, pairing)
+        if space is None:
+            raise UsageError(
+                f"{name} does not compare {pairing.left} with {pairing.right}: "
+                "there are no candidates to re-rank; align with similarity dot"
+            )
+        for modality in (pairing.left, pairing.right):
+            encoder = base.encoder(FieldName(space, modality))
+            if options.similarity is Similarity.CROSS and not isinstance(encoder, LocalEncoder):
+                raise UsageError(f"{name} has no local features of {modality}")
 
 
 def _check_splits(pairing: Pairing) -> None:

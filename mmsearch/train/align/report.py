@@ -9,28 +9,33 @@ from mmsearch.records import Failure
 from mmsearch.train.figures import Figures, gain
 from mmsearch.train.files import save_report
 
+FEWEST = 20
+"""Queries that a verdict takes: a bootstrap of fewer says too much."""
+
 
 @dataclass(frozen=True)
 class Change:
     """One direction, before and after.
 
     Attributes:
-        before: Figures of the base model; ``None`` where it has no space for both modalities.
+        before: Figures of the base model.
         after: Figures of the aligned model, for the same queries.
+        new: Whether the base has no space for both modalities; ``before`` is then chance.
     """
 
-    before: Figures | None
+    before: Figures
     after: Figures
+    new: bool = False
 
     @property
     def verdict(self) -> str:
         """Whether it helped, as far as the test pairs can tell: 95 % intervals."""
-        if self.before is None:
-            return "new"
         _, low, high = gain(self.before, self.after)
+        if len(self.after.ranks) < FEWEST or low <= 0 <= high:
+            return "no difference shown"
         if low > 0:
-            return "better"
-        return "worse" if high < 0 else "no difference shown"
+            return "new" if self.new else "better"
+        return "worse"
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class AlignReport:
             {
                 "direction": change.after.direction,
                 "queries": len(change.after.ranks),
-                "before": change.before.named() if change.before else None,
+                "chance" if change.new else "before": change.before.named(),
                 "after": change.after.named(),
                 "verdict": change.verdict,
             }

@@ -1,6 +1,6 @@
 """Re-rankers learn from pairs, each against what the base model would mistake for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu
 
 from mmsearch.encode.cross import CrossAttention, padded
-from mmsearch.encode.rerank import Pairing as Kind
+from mmsearch.encode.rerank import PairKind
+from mmsearch.errors import TrainingError
 from mmsearch.records import FloatArray
 from mmsearch.train.batches import batch
 from mmsearch.train.figures import Figures, hits, mean_figures
@@ -71,43 +72,54 @@ class Matched:
         right: The other.
     """
 
-    kind: Kind
+    kind: PairKind
     pairing: Pairing
     left: Side
     right: Side
 
     def nearest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The wrong candidates nearest to each pair's left and right part: (pairs, 50) int64."""
-        left, right = self.pairing.rows.T
+        """The wrong candidates nearest to each pair's left and right part: (pairs, <= 50) int64."""
+        left, right = self.pairing.members
+        x, y = self.left.vectors[left], self.right.vectors[right]
+        forward = _nearest(x, y, lambda block: self.pairing.fits(left[block], right))
+        backward = _nearest(y, x, lambda block: self.pairing.fits(left, right[block]).T)
+        rows, columns = self.pairing.rows.T
         return (
-            _nearest(self.left.vectors, self.right.vectors, left, right, self.pairing),
-            _nearest(self.right.vectors, self.left.vectors, right, left, self.pairing),
+            right[forward[np.searchsorted(left, rows)]],
+            left[backward[np.searchsorted(right, columns)]],
         )
 
 
 def _nearest(
-    queries: FloatArray,
-    gallery: FloatArray,
-    asked: NDArray[np.int64],
-    right: NDArray[np.int64],
-    pairing: Pairing,
+    queries: FloatArray, gallery: FloatArray, fits: Callable[[slice], NDArray[np.bool_]]
 ) -> NDArray[np.int64]:
-    """For each pair the gallery's rows nearest to its query that do not fit it."""
-    answers: dict[int, set[int]] = {}
-    for query, answer in zip(asked, right, strict=True):
-        answers.setdefault(int(query), set()).add(int(answer))
-    unique, inverse = np.unique(asked, return_inverse=True)
-    members = np.unique(right)
-    most = max(map(len, answers.values()))
-    count = min(CANDIDATES + most, len(members))
-    found = np.empty((len(unique), min(CANDIDATES, len(members) - most)), np.int64)
-    for at in range(0, len(unique), BLOCK):
-        scores = queries[unique[at : at + BLOCK]] @ gallery[members].T
-        best = np.argsort(-scores, axis=1)[:, :count]
-        for row, numbers in enumerate(members[best], at):
-            wrong = [n for n in numbers if n not in answers[int(unique[row])]]
-            found[row] = wrong[: found.shape[1]]
-    return found[inverse]
+    """For each query the rows of the gallery nearest to it that do not fit it.
+
+    Args:
+        queries: (n, dim).
+        gallery: (m, dim).
+        fits: Of some of the queries, (some, m).
+
+    Returns:
+        (n, at most 50); where a query has fewer wrong answers, they come again.
+
+    Raises:
+        TrainingError: A query has none.
+    """
+    depth = min(CANDIDATES, len(gallery))
+    found = []
+    for at in range(0, len(queries), BLOCK):
+        block = slice(at, at + BLOCK)
+        right = fits(block)
+        wrong = len(gallery) - right.sum(axis=1)
+        if not wrong.all():
+            raise TrainingError("a part fits every other: there is nothing wrong to tell it from")
+        scores = np.where(right, -np.inf, queries[block] @ gallery.T)
+        best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+        best = np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
+        again = np.arange(depth) % np.minimum(wrong, depth)[:, None]
+        found.append(np.take_along_axis(best, again, 1))
+    return np.concatenate(found)
 
 
 class RerankTask:
@@ -225,7 +237,7 @@ FIRST = 10.0
 def _network(matched: Matched) -> nn.Module:
     if matched.left.places is None or matched.right.places is None:
         return MlpNetwork(matched.left.vectors.shape[1])
-    return CrossAttention(matched.left.places[0].shape[1], matched.right.places[0].shape[1])
+    return CrossAttention(matched.left.places.width, matched.right.places.width)
 
 
 def _stack(places: Places, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from mmsearch.train.align.fit_reranker import fit_reranker
 from mmsearch.train.align.options import Options
 from mmsearch.train.align.prepared import prepare
 from mmsearch.train.align.report import AlignReport
-from mmsearch.train.pairs import Split
+from mmsearch.train.splits import Split
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from mmsearch.config import InputLimits
 from mmsearch.decode import decode_part
 from mmsearch.errors import MMSearchError, TrainingError
 from mmsearch.records import Failure, Modality, Part
-from mmsearch.train.pairs import Pairing, Pairs, Split
+from mmsearch.train.pairs import Pairing, Pairs
+from mmsearch.train.splits import Split
 from mmsearch.train.towers.clean import clean_text, near_copies
 from mmsearch.train.towers.inputs import Inputs, Pictures, Sounds, Words
 from mmsearch.train.towers.options import Options

@@ -20,6 +20,7 @@ from mmsearch.encode.towers.shapes import (
 from mmsearch.errors import UsageError
 from mmsearch.records import Modality
 from mmsearch.train.losses import Loss
+from mmsearch.train.schedule import at_least, check
 
 NAME = "towers"
 PATCH = 8
@@ -46,7 +47,7 @@ class Options:
         part_size: Pairs in memory at a time; the whole batch by default.
         epochs: Passes over the pairs, if nothing stops the run earlier.
         learning_rate: The highest.
-        patience: Of 20 evaluations, how many may bring nothing before the run stops.
+        patience: Of at most 20 evaluations, how many may bring nothing before the run stops.
         seed: Of the split, the start, the order and every change of the samples.
     """
 
@@ -67,11 +68,12 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least(8, width=self.width)
-        _at_least(32, side=self.side)
-        _at_least(2, batch_size=self.batch_size, part_size=self.part_size or self.batch_size)
-        _at_least(1, dim=self.dim)
-        _at_least(0, mixup=self.mixup, distillation=self.distillation, epochs=self.epochs)
+        check(self)
+        at_least(8, width=self.width)
+        at_least(32, side=self.side)
+        at_least(2, part_size=self.batch_size if self.part_size is None else self.part_size)
+        at_least(1, dim=self.dim)
+        at_least(0, mixup=self.mixup, distillation=self.distillation)
         for name, size in (("width", self.width), ("side", self.side)):
             if size % 8:
                 raise UsageError(f"{name} {size}: must be a multiple of 8")
@@ -104,9 +106,3 @@ class Options:
         if self.text_tower is TextTower.TRANSFORMER:
             return Transformer(Blocks(width, depth=4, heads=self.width // 8), vocabulary, TOKENS)
         return Table()
-
-
-def _at_least(least: int, **values: float) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise UsageError(f"{name} {value}: must be at least {least}")

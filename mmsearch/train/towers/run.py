@@ -1,10 +1,8 @@
 """``mmsearch train towers``: from pairs in manifests to towers that an index can use."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,8 +20,9 @@ from mmsearch.train.features import digest, embed_parts
 from mmsearch.train.figures import Figures, hits
 from mmsearch.train.journal import Journal
 from mmsearch.train.loop import train
-from mmsearch.train.pairs import Split, read_pairs
-from mmsearch.train.schedule import judged_by, plan
+from mmsearch.train.pairs import read_pairs
+from mmsearch.train.schedule import judged_by, plan, subject
+from mmsearch.train.splits import Split
 from mmsearch.train.towers.clean import Cleaner
 from mmsearch.train.towers.export import export
 from mmsearch.train.towers.material import Material, gather
@@ -84,7 +83,8 @@ def train_towers(
         targets = teach(teacher, material.parts, beside, target / "teacher", device, tell)
     design = _design(material, options)
     model = _untrained(design, material, targets, options).to(pick_device(device))
-    course = plan(options, material.of(Split.TRAIN), _subject(material, targets, options))
+    about = subject(options, material.pairings, _makers(material, targets))
+    course = plan(options, material.of(Split.TRAIN), about)
     task = _task(model, material, targets, options)
     journal = train(task, course, target / "training", tell)
     export(target / towers.WEIGHTS, design, model.by_modality, material.tokenizer)
@@ -141,19 +141,11 @@ def _task(
     )
 
 
-def _subject(material: Material, targets: Mapping[Modality, FloatArray], options: Options) -> str:
-    """What a run that is continued must agree in."""
-    parts = {modality: digest(some, modality) for modality, some in material.parts.items()}
-    pairs = {
-        pairing.name: _sha256(pairing.rows.tobytes() + pairing.splits.tobytes())
-        for pairing in material.pairings
-    }
-    told = {modality: _sha256(rows.tobytes()) for modality, rows in targets.items()}
-    return json.dumps([asdict(options), parts, pairs, told])
-
-
-def _sha256(content: bytes) -> str:
-    return sha256(content).hexdigest()
+def _makers(material: Material, targets: Mapping[Modality, FloatArray]) -> dict[str, str]:
+    """Hashes of the parts and of what the teacher says."""
+    found = {f"{kind} parts": digest(some, kind) for kind, some in material.parts.items()}
+    told = {f"{kind} taught": sha256(rows.tobytes()) for kind, rows in targets.items()}
+    return found | {name: one.hexdigest() for name, one in told.items()}
 
 
 def _figures(
