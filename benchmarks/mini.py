@@ -31,13 +31,13 @@ from mmsearch.train.mini.views import read
 FOLDS = ("1", "2", "3", "4")
 SYNONYMS = {
     "automobile": "car",
-    "infant": "baby",
+    "infant": "baby|babies",
     "puppy": "dog",
     "canine": "dog",
     "bicyclist": "bike",
     "seashore": "beach",
     "footballer": "football|soccer",
-    "lady": "woman",
+    "lady": "woman|women",
 }
 """What is asked for, and the word that captions use."""
 
@@ -82,7 +82,9 @@ def photos(model: Model, album: Sequence[Picture], learned: Sequence[Picture]) -
     for asked, said in SYNONYMS.items():
         query = embed(text, [f"a photo of a {asked}"])[0]
         first = [album[at] for at in np.argsort(-(images @ query))[:10]]
-        used = sum(bool(re.search(rf"\b{asked}", t.lower())) for p in learned for t in p.texts)
+        used = sum(
+            bool(re.search(rf"\b{asked}(s|es)?\b", t.lower())) for p in learned for t in p.texts
+        )
         name = f"first 10 for “{asked}” ({used} training captions) whose captions say “{said}”"
         found[name] = str(sum(says(picture, said) for picture in first))
     return found
@@ -90,7 +92,7 @@ def photos(model: Model, album: Sequence[Picture], learned: Sequence[Picture]) -
 
 def says(picture: Picture, word: str) -> bool:
     """Whether any caption of a picture holds a word."""
-    return any(re.search(rf"\b({word})", caption.lower()) for caption in picture.texts)
+    return any(re.search(rf"\b({word})(s|es)?\b", caption.lower()) for caption in picture.texts)
 
 
 def paraphrases(texts: FloatArray, draws: int = 100_000) -> float:

@@ -21,14 +21,14 @@ def hit_at_k(ranks: NDArray[np.int64], k: int) -> float:
 def first_relevant_ranks(
     scores: NDArray[np.float32], relevant: Sequence[NDArray[np.int64]]
 ) -> NDArray[np.int64]:
-    """Return the rank of each query's best relevant item, ties counted against the query.
+    """Return the rank of each query's best relevant item; ties and NaN count against the query.
 
     Args:
         scores: (queries, items) float32, higher is better.
         relevant: For each query the columns of its relevant items, at least one.
     """
     best = np.array([row[columns].max() for row, columns in zip(scores, relevant, strict=True)])
-    wrong = scores >= best[:, None]
+    wrong = ~(scores < best[:, None])
     for row, columns in zip(wrong, relevant, strict=True):
         row[columns] = False
     ranks: NDArray[np.int64] = wrong.sum(axis=1) + 1

@@ -70,6 +70,19 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
     corpus.writer.close()
 
 
+def test_passages_outside_of_the_commit_do_not_use_up_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of a commit that was killed, or is being made, are passed over before the bound."""
+    monkeypatch.setattr(lexical, "MAX_SCORED", 10)
+    corpus = Corpus(tmp_path / "catalog.sqlite")
+    corpus.load(["a dog"] * 60)
+    found = corpus.reader.lexical("dog", 100, range(30 << CHUNK_BITS, 35 << CHUNK_BITS))
+    assert [chunk_id >> CHUNK_BITS for chunk_id, _ in found] == [30, 31, 32, 33, 34]
+    corpus.reader.close()
+    corpus.writer.close()
+
+
 TEXTS = [
     "Two dogs running on the beach",
     "IMG_2019_beachDay.jpg",

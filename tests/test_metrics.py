@@ -20,6 +20,13 @@ def test_ranks_count_what_scores_higher_and_ties_against_the_query() -> None:
     assert first_relevant_ranks(SCORES, relevant).tolist() == [1, 2, 3]
 
 
+def test_what_is_no_number_counts_against_the_query() -> None:
+    scores = np.full((3, 3), np.nan, np.float32)
+    scores[2] = [0.3, np.nan, 0.1]
+    relevant = [np.array([0]), np.array([1, 2]), np.array([0])]
+    assert first_relevant_ranks(scores, relevant).tolist() == [3, 2, 2]
+
+
 def test_the_best_of_several_relevant_items_counts() -> None:
     relevant = [np.array([1, 2]), np.array([1, 2]), np.array([0, 2])]
     assert first_relevant_ranks(SCORES, relevant).tolist() == [2, 1, 1]

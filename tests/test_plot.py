@@ -206,6 +206,14 @@ def test_modalities_keep_their_colours_whatever_else_is_there(index: mmsearch.In
     assert part.entries == (whole.entries[2],)
 
 
+def test_long_values_that_begin_alike_are_not_one() -> None:
+    start = "https://example.org/a/very/long/path/"
+    found = color_by([chunk_of(n, source=f"{start}{n % 3}") for n in range(6)], "source")
+    assert isinstance(found, Categories)
+    assert [entry.count for entry in found.entries] == [2, 2, 2]
+    assert all(len(entry.label) < len(start) for entry in found.entries)
+
+
 def test_rare_categories_are_taken_together_and_all_differ() -> None:
     chunks = [chunk_of(n, kind=f"k{n % 20 % (1 + n // 20)}") for n in range(400)]
     chunks += [chunk_of(999)]

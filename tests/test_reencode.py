@@ -324,6 +324,26 @@ def test_an_unfinished_move_to_another_model_is_not_thrown_away(old: Path) -> No
     assert (old / STAGING).is_dir()
 
 
+def test_a_model_that_has_moved_is_known_under_its_new_name(old: Path, sources: Path) -> None:
+    with mmsearch.open(old, model=fake_model()) as index:
+        assert index.reencode(newer_model(), progress=stop_after(3)).interrupted
+        assert index.info().moving
+    moved = replace(newer_model(), name="elsewhere")
+    with mmsearch.open(old, model=fake_model()) as index:
+        assert not index.reencode(moved).interrupted
+    with mmsearch.open(old, model=moved) as index:
+        info = index.info()
+        assert (info.model, info.moving, info.spaces) == ("elsewhere", False, moved.spaces)
+        before = info.items
+        report = index.reencode(replace(moved, name="back"))
+        assert (report.unchanged, report.updated) == (before, 0)
+        info = index.info()
+        assert (info.model, info.items) == ("back", before)
+        assert index.search("red", target="image", k=1)
+        index.add(sources)
+    assert not mmsearch.verify(old)
+
+
 def test_locks(old: Path) -> None:
     lock = WriterLock(old, STAGING_LOCK)
     with pytest.raises(IndexLockedError):
@@ -390,12 +410,15 @@ def test_killed_moves_go_on(scene: Scene) -> None:
     rng = random.Random(0)
     duration_s(reencode_index, scene.fresh("old"))  # the first child waits for the fork server
     lasts_s = duration_s(reencode_index, scene.fresh("old"))
+    killed = 0
     for _ in range(RANDOM_KILLS):
         path = scene.fresh("old")
         for _ in range(2):
-            run_and_kill(reencode_index, path, after_s=rng.uniform(0, 0.6 * lasts_s))
+            death = run_and_kill(reencode_index, path, after_s=rng.uniform(0, 0.6 * lasts_s))
+            killed += death.stage is not Stage.DONE
             scene.check(path)
         scene.finish(path)
+    assert killed > RANDOM_KILLS
 
 
 @pytest.mark.parametrize(
@@ -423,7 +446,8 @@ def test_a_swap_can_be_killed_at_any_moment(scene: Scene) -> None:
     assert calls > 1000
     for _ in range(SWAP_KILLS):
         path = scene.fresh("staged")
-        run_and_kill(swap_and_die, path, rng.randrange(calls), after_s=None)
+        death = run_and_kill(swap_and_die, path, rng.randrange(calls), after_s=None)
+        assert death.stage is not Stage.DONE
         scene.check(path)
         with mmsearch.open(path, model=newer_model()) as index:
             index.remove("nothing")  # the next writer clears up, whoever it is

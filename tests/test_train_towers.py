@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +23,16 @@ from PIL import Image, ImageDraw
 import mmsearch
 from mmsearch.cli.app import run as command_line
 from mmsearch.encode import load_model
+from mmsearch.encode.towers import WEIGHTS
+from mmsearch.encode.towers.networks import Network, build
 from mmsearch.encode.towers.shapes import ImageTower, SoundFeatures, TextTower
-from mmsearch.errors import TrainingError, UsageError
+from mmsearch.encode.towers.weights import Weights, write
+from mmsearch.errors import ModelError, TrainingError, UsageError
 from mmsearch.records import FloatArray, Modality
 from mmsearch.train import towers
 from mmsearch.train.loop import CHECKPOINT
 from mmsearch.train.towers import Options, TowersReport
+from mmsearch.train.towers.export import export
 
 COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (50, 60, 210)}
 SHAPES = ("square", "circle")
@@ -178,12 +183,60 @@ def test_an_index_uses_the_result_and_a_text_query_imports_no_torch(
 
 
 def test_the_space_covers_weights_and_preprocessing(trained: TowersReport, tmp_path: Path) -> None:
-    from mmsearch.encode.towers.features import preprocessing
+    whole = Weights(trained.folder / WEIGHTS, "whole")
+    arrays = {
+        f"{kind}.{name}": array
+        for kind in ("text", "image")
+        for name, array in whole.arrays(f"{kind}.").items()
+    }
+    hashes = {load_model(str(trained.folder)).spaces[0].sha256}
+    design, tokenizer = whole.design(), whole._tokenizer().to_str()
+    copy = tmp_path / "copy"
+    write(copy, design, tokenizer, arrays)
+    hashes.add(Weights(copy, "copy").space().sha256)
+    assert len(hashes) == 1
+    for changed in (replace(design, side=40), replace(design, sound=SoundFeatures.MFCC)):
+        write(copy, changed, tokenizer, arrays)
+        hashes.add(Weights(copy, "copy").space().sha256)
+    name = next(name for name in arrays if name.endswith("bias"))
+    arrays[name] = arrays[name] + 1
+    write(copy, design, tokenizer, arrays)
+    hashes.add(Weights(copy, "copy").space().sha256)
+    assert len(hashes) == 4
 
-    model = load_model(str(trained.folder))
-    assert model.spaces == load_model(str(trained.folder), "cpu").spaces
-    kinds = {preprocessing(side, sound) for side in (32, 40) for sound in SoundFeatures}
-    assert len(kinds) == 4
+
+def test_weights_that_change_under_a_reader_are_refused(
+    trained: TowersReport, tmp_path: Path
+) -> None:
+    """Or vectors of new weights would be stored under the old weights' name."""
+    folder = Path(shutil.copytree(trained.folder, tmp_path / "model"))
+    model = load_model(str(folder), "cpu")
+    (text, image), before = model.encoders, model.spaces
+    shutil.copyfile(folder / WEIGHTS, folder / "new")
+    (folder / "new").replace(folder / WEIGHTS)
+    assert model.spaces == before
+    for encoder, sample in ((text, "a dog"), (image, Image.new("RGB", (9, 9)))):
+        with pytest.raises(ModelError, match="other weights are there now"):
+            encoder.encode([encoder.prepare(sample)])
+
+
+def test_weights_without_a_tensor_are_refused(trained: TowersReport, tmp_path: Path) -> None:
+    whole = Weights(trained.folder / WEIGHTS, "whole")
+    arrays = {f"image.{name}": array for name, array in whole.arrays("image.").items()}
+    name = next(name for name in arrays if name.endswith("bias"))
+    del arrays[name]
+    write(tmp_path / "short", whole.design(), "", arrays)
+    with pytest.raises(ModelError, match="Missing key"):
+        Network(Weights(tmp_path / "short", "short"), Modality.IMAGE, "cpu")
+
+
+def test_weights_that_diverged_are_not_written(tmp_path: Path) -> None:
+    design = TINY.design([Modality.IMAGE], 0)
+    tower = build(design, Modality.IMAGE)
+    next(tower.parameters()).data[0] = float("nan")
+    with pytest.raises(TrainingError, match="diverged"):
+        export(tmp_path / WEIGHTS, design, {Modality.IMAGE: tower}, None)
+    assert not (tmp_path / WEIGHTS).exists()
 
 
 RUN = """
@@ -247,6 +300,29 @@ def test_towers_follow_arrays_of_another_dim(pictures: Path, tmp_path: Path) -> 
     assert likeness(report.folder, pictures, colour) > 0.8
     alone = train_towers(pictures, out=tmp_path / "alone", options=TINY)
     assert likeness(alone.folder, pictures, colour) < likeness(report.folder, pictures, colour)
+
+
+def test_a_teacher_that_names_nothing_is_refused(pictures: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", np.eye(72, dtype=np.float32))
+    (tmp_path / "image.txt").write_text("".join(f"elsewhere/{n}.png\n" for n in range(72)))
+    with pytest.raises(UsageError, match="names none of the image parts, such as"):
+        train_towers(pictures, out=tmp_path / "out", teacher=tmp_path, options=TINY)
+
+
+def test_a_report_names_files_whose_names_are_no_text(pictures: Path, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    with open(folder + b"/broken.png", "wb") as file:
+        file.write(b"no picture")
+    rows = [json.loads(line) for line in pictures.read_text().splitlines()]
+    rows = [{**row, "image": str(pictures.parent / row["image"])} for row in rows]
+    with open(folder + b"/pairs.jsonl", "w") as file:
+        for row in [*rows, {"image": "broken.png", "text": "a broken thing", "split": "train"}]:
+            file.write(json.dumps(row) + "\n")
+    pairs = os.fsdecode(folder + b"/pairs.jsonl")
+    report = train_towers(pairs, out=tmp_path / "out", options=replace(TINY, epochs=0))
+    (failure,) = json.loads((report.folder / "report.json").read_text())["failures"]
+    assert failure["source"] == os.fsdecode(folder + b"/broken.png")
 
 
 def test_towers_follow_a_model_of_the_same_dim(pictures: Path, tmp_path: Path) -> None:

@@ -204,6 +204,8 @@ def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
         )
     for name, now in info.changed_versions().items():
         yield f"  made with {name} {info.versions.get(name, '(none)')}, now {now}"
+    if info.moving:
+        yield "  a move to another model is unfinished; `mmsearch reencode` goes on with it"
     if info.failures:
         yield f"  {info.failures:,} items failed; the next `mmsearch index` says why"
 

@@ -42,7 +42,7 @@ def load(name: str, device: str | None, load_base: Callable[[str, str | None], M
 
 def write(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a model, last of all its files: they make the folder a model."""
-    text = json.dumps({"format": FORMAT, **settings}, indent=1, ensure_ascii=False)
+    text = json.dumps({"format": FORMAT, **settings}, indent=1)  # paths need not be UTF-8
     with written_whole(folder / SETTINGS) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

@@ -8,6 +8,7 @@ import numpy as np
 from mmsearch.engine.versions import library_versions
 from mmsearch.records import FieldName, Space
 from mmsearch.store.reader import View
+from mmsearch.store.staging import STAGING
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class IndexInfo:
     commit: int
     fields: tuple[FieldSummary, ...]
     size_bytes: int
+    moving: bool
     versions: dict[str, str]
 
     def changed_versions(self) -> dict[str, str]:
@@ -81,7 +83,8 @@ def describe(view: View) -> IndexInfo:
         failures=view.snapshot.count(b"failures"),
         commit=manifest.commit,
         fields=tuple(_summary(view, name) for name in sorted(view.state.fields)),
-        size_bytes=sum(_disk_bytes(path) for path in view.folder.iterdir()),
+        size_bytes=sum(_disk_bytes(path) for path in view.folder.rglob("*")),
+        moving=(view.folder / STAGING).is_dir(),
         versions=manifest.versions,
     )
 

@@ -60,6 +60,7 @@ class Reencoder:
             if is_swapped(self._folder, manifest):
                 Writer(self._folder).close()  # ends a move that was killed right after its swap
             if self._model.spaces == manifest.spaces:
+                self._rename(manifest)
                 return Report(unchanged=manifest.items)
             _refuse_recipe(self._folder, manifest.recipe, self._model)
             report = self._move(manifest.recipe)
@@ -67,6 +68,12 @@ class Reencoder:
             lock.release()
         report.seconds = time.monotonic() - started
         return report
+
+    def _rename(self, manifest: Manifest) -> None:
+        """The same spaces under another name: a folder that was moved, a re-ranker behind them."""
+        if self._model.name != manifest.model:
+            with closing(Writer(self._folder)) as writer:
+                writer.rename_model(self._model.name)
 
     def _move(self, recipe: str | None) -> Report:
         with Stager(
@@ -115,7 +122,7 @@ class Reencoder:
 
     def _swap(self, writer: Writer, stager: Stager) -> None:
         with stager.staged.view() as view:
-            adopt(writer, copy_vectors(writer, view), view)
+            adopt(writer, copy_vectors(writer, view, self._model.name), view)
         stager.close()
         remove_staging(self._folder)
 

@@ -82,10 +82,11 @@ def _words(
     if words is None:
         return {}
     _refuse_old(catalog, view)
-    count, end = LEXICAL_CANDIDATES, len(allowed) << CHUNK_BITS
+    count, first = LEXICAL_CANDIDATES, int(np.argmax(view.live_items))
+    chunks = range(first << CHUNK_BITS, len(allowed) << CHUNK_BITS)
     while True:  # most of what is found may be filtered out
-        found = catalog.lexical(words, count)
-        kept = [(i, s) for i, s in found if i < end and allowed[i >> CHUNK_BITS]]
+        found = catalog.lexical(words, count, chunks)
+        kept = [(i, s) for i, s in found if allowed[i >> CHUNK_BITS]]
         if len(kept) >= LEXICAL_CANDIDATES or len(found) < count:
             return best_words(kept[:LEXICAL_CANDIDATES])
         count *= 16

@@ -16,8 +16,13 @@ from mmsearch.store.reader import View
 from mmsearch.store.writer import Writer
 
 
-def copy_vectors(writer: Writer, source: View) -> Manifest:
+def copy_vectors(writer: Writer, source: View, model: str) -> Manifest:
     """Write the live vectors of another index into segments of this one.
+
+    Args:
+        writer: The index's writer.
+        source: The other index.
+        model: What its model is called now: its folder may have moved since the index was begun.
 
     Returns:
         The manifest that :func:`adopt` commits.
@@ -27,6 +32,7 @@ def copy_vectors(writer: Writer, source: View) -> Manifest:
     fields = without_items(writer, source.state.fields.values(), dead, first << CHUNK_BITS)
     return replace(
         source.manifest,
+        model=model,
         commit=writer.manifest.commit + 1,
         next_item_id=first + source.manifest.next_item_id,
         next_file=writer.manifest.next_file,

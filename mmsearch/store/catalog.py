@@ -41,6 +41,9 @@ class CatalogItem:
     texts: Sequence[tuple[int, str]]
 
 
+EVERY_CHUNK = range(2**63 - 1)
+
+
 class Catalog(Closing):
     """A catalog open for reading, by any number of threads; a context manager.
 
@@ -72,15 +75,23 @@ class Catalog(Closing):
         with self._pool.snapshot() as connection:
             return tuple(read_columns(connection).values())
 
-    def lexical(self, query: str, limit: int) -> list[tuple[int, float]]:
+    def lexical(
+        self, query: str, limit: int, chunks: range = EVERY_CHUNK
+    ) -> list[tuple[int, float]]:
         """The passages that hold words of a query, as (chunk id, score in 0..1), best first.
 
         Nothing in the query is an operator. See `mmsearch.store.lexical` for the score and for
         how the work is bounded.
+
+        Args:
+            query: What is asked for.
+            limit: How many are wanted.
+            chunks: Which ids may be found. The rows of a commit that is being made, or was killed,
+                lie outside of it.
         """
         with self._pool.snapshot() as connection:
             passages = one_integer(connection, "SELECT passages FROM state")
-            return lexical.rank(connection, query, limit, passages)
+            return lexical.rank(connection, query, limit, passages, chunks)
 
     def where(self, expression: str) -> NDArray[np.int64]:
         """The items whose columns satisfy an expression (docs/where.md).

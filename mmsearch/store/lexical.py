@@ -66,7 +66,7 @@ def term_frequencies(connection: sqlite3.Connection, texts: Iterable[str]) -> li
 
 
 def rank(
-    connection: sqlite3.Connection, query: str, limit: int, n_passages: int
+    connection: sqlite3.Connection, query: str, limit: int, n_passages: int, chunks: range
 ) -> list[tuple[int, float]]:
     """The passages that match a query best, as (chunk id, score), best first.
 
@@ -83,12 +83,12 @@ def rank(
     leading, following = _split([term for term in terms if term.passages])
     if not leading or limit < 1:
         return []
-    found = dict(_scored(connection, _any_of(leading), limit))
+    found = dict(_scored(connection, _any_of(leading), limit, chunks))
     if following:
         both = f"({_any_of(leading)}) AND ({_any_of(following)})"
         # A passage with terms of both kinds gets the fuller score; one that lacks the following
         # terms already has it. So the merged head is that of scoring every leading passage.
-        found.update(_scored(connection, both, limit))
+        found.update(_scored(connection, both, limit, chunks))
     best = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
     return [(chunk_id, min(score / bound, 1.0)) for chunk_id, score in best]
 
@@ -131,11 +131,14 @@ def _any_of(terms: Iterable[_Term]) -> str:
     return " OR ".join(f'"{term.word}"' for term in terms)
 
 
-def _scored(connection: sqlite3.Connection, expression: str, limit: int) -> list[tuple[int, float]]:
+def _scored(
+    connection: sqlite3.Connection, expression: str, limit: int, chunks: range
+) -> list[tuple[int, float]]:
     found = connection.execute(
         "SELECT id, score FROM (SELECT rowid AS id, -bm25(passage) AS score FROM passage"
-        " WHERE passage MATCH ? LIMIT ?) ORDER BY score DESC, id LIMIT ?",
-        (expression, MAX_SCORED, limit),
+        " WHERE passage MATCH ? AND rowid >= ? AND rowid < ? LIMIT ?)"
+        " ORDER BY score DESC, id LIMIT ?",
+        (expression, chunks.start, chunks.stop, MAX_SCORED, limit),
     ).fetchall()
     if any(type(score) is not float for _, score in found):
         raise sqlite3.DatabaseError("a score is not a number")

@@ -175,13 +175,19 @@ class Writer:
         self._dead = [*batch.removed, *(i for entry in batch.entries for i in entry.replaces)]
         self._conclude()
 
+    def rename_model(self, name: str) -> None:
+        """Commit another name of the model, whose spaces are the same."""
+        self._recommit(replace(self.manifest, model=name), np.empty(0, np.int64))
+
     def replace_fields(self, fields: Iterable[FieldInfo], cleared: NDArray[np.int64]) -> None:
         """Commit rewritten fields; the tombstones of ``cleared`` items have no vectors left."""
-        self._reconcile_catalog()
         by_name = {f.name: f for f in self.manifest.fields} | {f.name: f for f in fields}
-        manifest = replace(
-            self.manifest, commit=self.manifest.commit + 1, fields=tuple(by_name.values())
-        )
+        self._recommit(replace(self.manifest, fields=tuple(by_name.values())), cleared)
+
+    def _recommit(self, changed: Manifest, cleared: NDArray[np.int64]) -> None:
+        """Commit a changed manifest over the same items."""
+        self._reconcile_catalog()
+        manifest = replace(changed, commit=self.manifest.commit + 1)
         self.catalog.write((), dead=self._tombstones(), stamp=manifest.commit)
         self._dead = []
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,15 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+@lru_cache(maxsize=512)
+def mapped(path: str) -> NDArray[Any]:
+    """Map an .npy file into memory; so many at a time, for each takes one of a process's files."""
+    rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return rows
+
+
 def save_report(folder: Path, content: Mapping[str, Any]) -> None:
     """Write ``report.json`` into a model's folder."""
-    text = json.dumps(content, indent=1, ensure_ascii=False)
+    text = json.dumps(content, indent=1)  # paths need not be UTF-8
     with written_whole(folder / "report.json") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The training loop: every training of this package runs through ``train``.
+"""The training loop: whatever trains networks runs through ``train``.
 
 A step depends on the weights, the optimiser's state and the step's number, and on nothing else:
 tasks draw their data and their noise from generators seeded with that number. So a run that was

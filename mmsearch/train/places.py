@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmsearch.encode import LocalEncoder
 from mmsearch.records import FieldName, FloatArray, Part
 from mmsearch.train.features import digest, prepared
-from mmsearch.train.files import save_array
+from mmsearch.train.files import mapped, save_array
 
 CHUNK = 256
 
@@ -22,24 +22,24 @@ class Places:
     """Local features of the parts of one modality, in memory maps.
 
     Attributes:
-        rows: For each 256 parts (all their places, width) float16.
+        files: For each 256 parts (all their places, width) float16.
         ends: (parts + 1,) int64: where each part's places start and end.
     """
 
-    rows: Sequence[NDArray[np.float16]]
+    files: Sequence[str]
     ends: NDArray[np.int64]
 
     @property
     def width(self) -> int:
         """Of a place."""
-        widths: list[int] = [rows.shape[1] for rows in self.rows]
+        widths: list[int] = [mapped(file).shape[1] for file in self.files]
         return max(widths)
 
     def __getitem__(self, part: int) -> FloatArray:
         """The places of one part: (places, width) float32."""
         file = part // CHUNK
         start, end = self.ends[[part, part + 1]] - self.ends[file * CHUNK]
-        return self.rows[file][start:end].astype(np.float32)
+        return np.asarray(mapped(self.files[file])[start:end], np.float32)
 
 
 def embed_places(
@@ -54,7 +54,7 @@ def embed_places(
     Only a part's first stretch counts; one that cannot be decoded has no places.
     """
     home = folder / f"{name}-places-{digest(parts, encoder.space.sha256)}"
-    rows, lengths = [], [np.zeros(1, np.int64)]
+    files, lengths = [], [np.zeros(1, np.int64)]
     for at in range(0, len(parts), CHUNK):
         path = home / f"{at:08d}.rows.npy"
         if not path.exists():
@@ -63,9 +63,9 @@ def embed_places(
             known = [one for one in found if len(one)] or [np.zeros((0, 0), np.float32)]
             save_array(path, np.concatenate(known).astype(np.float16))
             tell(f"{name}: {min(at + CHUNK, len(parts)):,} of {len(parts):,} described")
-        rows.append(np.load(path, mmap_mode="r", allow_pickle=False))
+        files.append(str(path))
         lengths.append(np.load(home / f"{at:08d}.lengths.npy", allow_pickle=False))
-    return Places(rows, np.cumsum(np.concatenate(lengths)))
+    return Places(files, np.cumsum(np.concatenate(lengths)))
 
 
 def _describe(parts: Sequence[Part], name: FieldName, encoder: LocalEncoder) -> list[FloatArray]:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmsearch.encode.torch_ import pick_device
+from mmsearch.encode.torch_ import load_error, pick_device
 from mmsearch.encode.towers.attention import VitTower
 from mmsearch.encode.towers.convolution import Tower, fold
 from mmsearch.encode.towers.features import cepstrum
@@ -21,7 +21,7 @@ from mmsearch.encode.towers.shapes import (
     Transformer,
     Vit,
 )
-from mmsearch.encode.towers.weights import Weights
+from mmsearch.encode.towers.weights import COUNTER, Weights
 from mmsearch.encode.towers.words import GruTower, TransformerTower
 from mmsearch.records import FloatArray, Modality
 
@@ -77,7 +77,11 @@ class Network:
         arrays = weights.arrays(f"{modality}.")
         # copied: safetensors gives read-only arrays, which torch warns about
         state = {name: torch.tensor(array) for name, array in arrays.items()}
-        tower.load_state_dict({**tower.state_dict(), **state})
+        state |= {key: value for key, value in tower.state_dict().items() if key.endswith(COUNTER)}
+        try:
+            tower.load_state_dict(state)
+        except RuntimeError as error:  # a tensor is missing, too many, or of another shape
+            raise load_error(weights.path, error) from error
         self._device = pick_device(device)
         self._tower: Any = (
             (fold(tower) if isinstance(tower, Tower) else tower).to(self._device).eval()

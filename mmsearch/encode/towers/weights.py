@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SETTINGS = "mmsearch"
 """The one entry of a file's metadata: of several, safetensors would write any first."""
 
+COUNTER = "num_batches_tracked"
+"""What batch normalisation counts, which a trained network has no use for: it is not kept."""
+
 UNKNOWN = 0
 """The token that stands for a piece outside the vocabulary, and for an empty text."""
 
@@ -36,7 +39,8 @@ class Weights:
     """
 
     def __init__(self, path: Path, checkpoint: str, design: Design | None = None) -> None:
-        self._path, self._checkpoint = path, checkpoint
+        self.path, self._checkpoint = path, checkpoint
+        self._version = Lazy(self._stat)
         self.design = Lazy(lambda: design or self._read_design())
         self.space = Lazy(self._identify)
         self._tokenizer = Lazy(self._load_tokenizer)
@@ -54,10 +58,8 @@ class Weights:
 
     def _identify(self) -> Space:
         """The space, by the hash of weights and preprocessing."""
-        try:
-            digest = hashlib.sha256(self._path.read_bytes())
-        except OSError as error:
-            raise self._unreadable(error) from error
+        self._check()
+        digest = hashlib.sha256(self.path.read_bytes())
         design = self.design()
         digest.update(preprocessing(design.side, design.sound).encode())
         return Space(design.name, design.dim, True, self._checkpoint, digest.hexdigest())
@@ -66,7 +68,7 @@ class Weights:
         try:
             return Design.read(self._settings()["design"])
         except (KeyError, ValueError, TypeError) as error:
-            raise ModelError(f"{self._path}: not the weights of towers: {error!r}") from error
+            raise ModelError(f"{self.path}: not the weights of towers: {error!r}") from error
 
     def _load_tokenizer(self) -> "Tokenizer":
         from tokenizers import Tokenizer
@@ -82,13 +84,26 @@ class Weights:
     def _open(self) -> Any:
         from safetensors import SafetensorError, safe_open
 
+        self._check()
         try:
-            return safe_open(self._path, framework="numpy")
+            return safe_open(self.path, framework="numpy")
         except (OSError, SafetensorError) as error:
             raise self._unreadable(error) from error
 
+    def _check(self) -> None:
+        """Refuse a file that has been replaced since it was first read: its space is another."""
+        if self._version() != self._stat():
+            raise ModelError(f"{self.path}: other weights are there now; start again")
+
+    def _stat(self) -> tuple[int, int, int]:
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def _unreadable(self, error: Exception) -> ModelError:
-        return ModelError(f"{self._path}: the weights cannot be read: {error}")
+        return ModelError(f"{self.path}: the weights cannot be read: {error}")
 
 
 def write(path: Path, design: Design, tokenizer: str, arrays: Mapping[str, NDArray[Any]]) -> None:

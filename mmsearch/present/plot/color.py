@@ -113,7 +113,7 @@ def color_by(chunks: Sequence[EmbeddedChunk], color: str) -> Coloring:
     numbers = _numbers(values)
     if numbers is not None:
         return Scale(title, numbers, float(np.nanmin(numbers)), float(np.nanmax(numbers)))
-    words = ["" if value is None else shorten(in_words(value), _LABEL_CHARS) for value in values]
+    words = ["" if value is None else in_words(value) for value in values]
     common = sorted(Counter(filter(None, words)).items(), key=lambda pair: (-pair[1], pair[0]))
     return _categories(title, words, [label for label, _ in common])
 
@@ -144,7 +144,12 @@ def _categories(title: str, labels: Sequence[str], order: Sequence[str]) -> Cate
     of = np.array([number.get(label, rest if label else none) for label in labels], np.int64)
     counts = np.bincount(of, minlength=none + 1)
     entries = [
-        Category(label, _COLORS[n % len(_COLORS)], list(Shape)[n % len(Shape)], int(counts[n]))
+        Category(
+            shorten(label, _LABEL_CHARS),
+            _COLORS[n % len(_COLORS)],
+            list(Shape)[n % len(Shape)],
+            int(counts[n]),
+        )
         for n, label in enumerate(kept)
     ]
     other = f"{len(order) - len(kept):,} others"

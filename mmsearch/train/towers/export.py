@@ -10,7 +10,8 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from mmsearch.encode.towers.shapes import Design
-from mmsearch.encode.towers.weights import write
+from mmsearch.encode.towers.weights import COUNTER, write
+from mmsearch.errors import TrainingError
 from mmsearch.records import FloatArray, Modality
 from mmsearch.train.towers.words import TokenTable
 
@@ -34,9 +35,11 @@ def export(
             arrays["text.table"], arrays["text.scale"] = eighth(rows)
             continue
         for key, value in tower.state_dict().items():
-            if not key.endswith("num_batches_tracked"):
+            if not key.endswith(COUNTER):
                 array = value.contiguous().cpu().numpy()
                 arrays[f"{modality}.{key}"] = array.astype(np.float16)
+    if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise TrainingError(f"{broken[0]} holds values that are no numbers: the training diverged")
     write(path, design, tokenizer.to_str() if tokenizer else "", arrays)
 
 

@@ -80,6 +80,11 @@ def gather(pairs: Pairs, options: Options, home: Path, tell: Callable[[str], Non
         for kind in kinds
         for at in np.flatnonzero(~usable[kind]).tolist()
     ]
+    failures += [
+        Failure(part.path, "no text can be read from it")
+        for part, text in zip(pairs.parts.get(Modality.TEXT, ()), texts, strict=True)
+        if part.path and not text
+    ]
     left_out = sum(map(_pairs, readable)) - sum(map(_pairs, kept))
     return Material(pairs.parts, inputs, kept, tokenizer, left_out, [*pairs.failures, *failures])
 

@@ -1,6 +1,7 @@
 """Pictures and sounds decoded once, to what training cuts its views from, in numbered files."""
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from mmsearch.encode.towers.features import MAX_SECONDS, MELS, pixels, spectrogr
 from mmsearch.errors import DecodeError, MMSearchError
 from mmsearch.records import Failure, FloatArray, Modality, Part, Sound
 from mmsearch.train.features import digest
-from mmsearch.train.files import save_array
+from mmsearch.train.files import mapped, save_array
 
 CHUNK = 1024
 """Parts of a file: 50 MB of pictures, at most 400 MB of sounds."""
@@ -76,7 +77,7 @@ class Prepared:
 
     def __init__(self, folder: Path, count: int) -> None:
         names = [folder / f"{at:08d}" for at in range(0, count, CHUNK)]
-        self._rows = [np.load(f"{name}.rows.npy", mmap_mode="r") for name in names]
+        self._rows = [f"{name}.rows.npy" for name in names]
         self._ends = [np.load(f"{name}.ends.npy") for name in names]
         self._marks = [np.load(f"{name}.marks.npy") for name in names]
 
@@ -84,7 +85,7 @@ class Prepared:
         """The rows of a part; none if it could not be decoded."""
         file, at = divmod(int(number), CHUNK)
         ends = self._ends[file]
-        return np.asarray(self._rows[file][ends[at] : ends[at + 1]])
+        return np.asarray(mapped(self._rows[file])[ends[at] : ends[at + 1]])
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -105,10 +106,14 @@ def prepare(
     Args:
         parts: All of one modality.
         how: What is kept of them.
-        folder: Where the files are kept; those of other parts are not mixed up.
+        folder: Where the files are kept; those of other parts are removed.
         tell: Called with a line for each file that is written.
     """
-    home = folder / f"{how.name.replace(' ', '-')}-{digest(parts, how.name)}"
+    kind = how.name.replace(" ", "-")
+    home = folder / f"{kind}-{digest(parts, how.name)}"
+    for old in folder.glob(f"{kind}-*"):
+        if old != home:
+            shutil.rmtree(old)
     for at in range(0, len(parts), CHUNK):
         if not (home / f"{at:08d}.ends.npy").exists():
             _write(home / f"{at:08d}", parts[at : at + CHUNK], how)

@@ -79,7 +79,8 @@ def train_towers(
     material = gather(found, options, target / "prepared", tell)
     targets: Mapping[Modality, FloatArray] = {}
     if teacher is not None:
-        beside = Path(paths[0]).expanduser().absolute().parent
+        first = Path(paths[0]).expanduser().absolute()
+        beside = first if first.is_dir() else first.parent
         targets = teach(teacher, material.parts, beside, target / "teacher", device, tell)
     design = _design(material, options)
     model = _untrained(design, material, targets, options).to(pick_device(device))

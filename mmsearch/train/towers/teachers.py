@@ -47,7 +47,7 @@ def teach(
     if not isinstance(teacher, Model) and any(Path(teacher).expanduser().glob("*.npy")):
         folder = Path(teacher).expanduser()
         found = {
-            modality: _read(folder, modality, members, start)
+            modality: _read(folder, modality, members, start, tell)
             for modality, members in parts.items()
             if (folder / f"{modality}.npy").exists()
         }
@@ -63,7 +63,13 @@ def teach(
     return {modality: unit(rows) for modality, rows in found.items()}
 
 
-def _read(folder: Path, modality: Modality, parts: Sequence[Part], start: Path) -> FloatArray:
+def _read(
+    folder: Path,
+    modality: Modality,
+    parts: Sequence[Part],
+    start: Path,
+    tell: Callable[[str], None],
+) -> FloatArray:
     path, names = folder / f"{modality}.npy", folder / f"{modality}.txt"
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -83,12 +89,19 @@ def _read(folder: Path, modality: Modality, parts: Sequence[Part], start: Path) 
     if len(lines) != len(rows):
         raise UsageError(f"{names}: {len(lines):,} lines for {len(rows):,} rows of {path.name}")
     place = {_name(line, modality, start): number for number, line in enumerate(lines)}
+    known = [(n, place[name]) for n, name in enumerate(map(_key, parts)) if name in place]
+    if not known:
+        raise UsageError(f"{names}: names none of the {modality} parts, such as {_key(parts[0])!r}")
+    tell(f"{names}: names {len(known):,} of {len(parts):,} {modality} parts")
     found = np.zeros((len(parts), rows.shape[1]), np.float32)
-    for number, part in enumerate(parts):
-        at = place.get(part.path or str(part.text))
-        if at is not None:
-            found[number] = rows[at]
+    numbers, places = zip(*known, strict=True)
+    found[list(numbers)] = rows[list(places)]
     return _checked(path, found)
+
+
+def _key(part: Part) -> str:
+    """What a part is named by: its file, or its text."""
+    return part.path or str(part.text)
 
 
 def _checked(path: Path, rows: FloatArray) -> FloatArray:
