@@ -28,11 +28,13 @@ from mmsearch.encode.towers.networks import Network, build
 from mmsearch.encode.towers.shapes import ImageTower, SoundFeatures, TextTower
 from mmsearch.encode.towers.weights import Weights, write
 from mmsearch.errors import ModelError, TrainingError, UsageError
-from mmsearch.records import FloatArray, Modality
+from mmsearch.records import FloatArray, Modality, Part
 from mmsearch.train import towers
 from mmsearch.train.loop import CHECKPOINT
 from mmsearch.train.towers import Options, TowersReport
+from mmsearch.train.towers.clean import near_copies
 from mmsearch.train.towers.export import export
+from mmsearch.train.towers.prepare import recipe
 
 COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (50, 60, 210)}
 SHAPES = ("square", "circle")
@@ -383,6 +385,26 @@ def test_copies_of_what_is_held_out_are_not_trained_on(pictures: Path, tmp_path:
     pairs = write_rows(tmp_path / "pairs.jsonl", rows)
     report = train_towers(pairs, out=tmp_path / "out", options=replace(TINY, epochs=0))
     assert (report.pairs, report.left_out) == (48, 12)
+
+
+def test_a_sound_that_is_compressed_anew_is_known(tmp_path: Path) -> None:
+    """In another format, quieter; a sound of another pitch is another."""
+    rng = np.random.default_rng(3)
+    hum(tmp_path / "whole.wav", 440, rng)
+    hum(tmp_path / "other.wav", 880, rng)
+    samples, rate_hz = soundfile.read(tmp_path / "whole.wav")
+    for name in ("copy.ogg", "copy.mp3", "copy.flac"):
+        soundfile.write(tmp_path / name, 0.5 * samples, rate_hz)
+    how = recipe(Modality.AUDIO, 112)
+    paths = sorted(path for path in tmp_path.iterdir() if path.stem != "whole")
+    parts = [Part("", Modality.AUDIO, str(path)) for path in (tmp_path / "whole.wav", *paths)]
+    marks = np.stack([how.mark(how.read(part)) for part in parts])
+    copied = near_copies(marks[1:], marks[:1], how.tolerance)
+    assert [path.name for path, same in zip(paths, copied, strict=True) if same] == [
+        "copy.flac",
+        "copy.mp3",
+        "copy.ogg",
+    ]
 
 
 def test_too_few_pairs_are_refused(tmp_path: Path) -> None:

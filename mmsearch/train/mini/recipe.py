@@ -10,9 +10,10 @@
 7. export  The weights files, as folders that ``mmsearch index --model`` takes.
 """
 
+import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from mmsearch.encode.mini import DIM
 from mmsearch.encode.torch_ import pick_device
 from mmsearch.encode.towers import KIND, WEIGHTS
 from mmsearch.encode.towers.shapes import Design, Table
+from mmsearch.errors import TrainingError
 from mmsearch.records import Modality
 from mmsearch.train.files import save_arrays
 from mmsearch.train.loop import Plan, train
@@ -43,6 +45,7 @@ from mmsearch.train.mini.texts import corpus, embed_texts, load_text_vectors
 from mmsearch.train.mini.views import CHANNELS, Views, make_views, survey
 from mmsearch.train.towers.export import export as write_weights
 from mmsearch.train.towers.words import Bags, TokenTable, train_vocabulary
+from mmsearch.whole import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +78,29 @@ class Recipe:
     workers: int = 2
 
     def run(self, only: str | None = None) -> None:
-        """Run the stages that have not been run, or what one stage needs."""
+        """Run the stages that have not been run, or what one stage needs.
+
+        Raises:
+            TrainingError: The folder holds results of other data or another seed.
+        """
+        self._claim()
         for stage in STAGES if only is None else [only]:
             getattr(self, stage)
             log.info("%s: done", stage)
+
+    def _claim(self) -> None:
+        """Results are known by their names alone, so a folder is for one set of inputs."""
+        digest = hashlib.sha256(str(self.seed).encode())
+        for path in sorted(self.data.rglob("*")):
+            if path.is_file():
+                digest.update(f"{path.relative_to(self.data)} {path.stat().st_size}".encode())
+        mark = self.out / "inputs.sha256"
+        if not mark.exists():
+            self.out.mkdir(parents=True, exist_ok=True)
+            with written_whole(mark) as temporary:
+                temporary.write_text(digest.hexdigest())
+        if mark.read_text() != digest.hexdigest():
+            raise TrainingError(f"{self.out}: holds what other data or another seed has given")
 
     @property
     def home(self) -> Path:
@@ -126,7 +148,7 @@ class Recipe:
         task = HeadsTask(
             heads, table, views.means(), fold, pairs, Bags(tokenizer, texts), self.seed
         )
-        train(task, HEADS_PLAN, self.home / "heads")
+        train(task, replace(HEADS_PLAN, seed=self.seed), self.home / "heads")
         return heads.eval().requires_grad_(False), table.requires_grad_(False)
 
     @cached_property
@@ -137,7 +159,7 @@ class Recipe:
         vectors = table(bags[np.arange(len(bags))])
         fold = folds(pairs, self.views.owners)
         task = ImageTask(self.views, heads, fold, vectors, pairs, self.seed, pick_device(None))
-        train(task, IMAGE_PLAN, self.home / "image")
+        train(task, replace(IMAGE_PLAN, seed=self.seed), self.home / "image")
         return task
 
     @cached_property
@@ -154,7 +176,7 @@ class Recipe:
         clips = make_clips(sounds, wanted, self.data, self.out / "clips", self.seed, self.workers)
         words = self._sound_words(label_names(sounds))
         task = AudioTask(clips, words, self.seed, pick_device(None))
-        train(task, AUDIO_PLAN, self.home / f"audio{kept}")
+        train(task, replace(AUDIO_PLAN, seed=self.seed), self.home / f"audio{kept}")
         return task
 
     def _sound_words(self, labels: Sequence[str]) -> Words:
