@@ -11,6 +11,7 @@ import numpy as np
 
 from mmsearch.config import InputLimits
 from mmsearch.encode.base import Model
+from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.clap_processor import PreparedSound, Processor
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, first_file, hub_folder
 from mmsearch.encode.torch_ import (
@@ -109,19 +110,11 @@ class Checkpoint:
         )
 
 
-class TextEncoder:
+class TextEncoder(CheckpointEncoder[Checkpoint]):
     """Texts in the acoustic space."""
 
     modality = Modality.TEXT
     batch_size = 64
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
-
-    @property
-    def space(self) -> Space:
-        """The acoustic space."""
-        return self._checkpoint.space()
 
     @property
     def limits(self) -> InputLimits:
@@ -156,29 +149,17 @@ class TextEncoder:
             return unit_rows(features.pooler_output)
 
 
-class AudioEncoder:
+class AudioEncoder(CheckpointEncoder[Checkpoint]):
     """Sounds in the acoustic space."""
 
     modality = Modality.AUDIO
     batch_size = 16
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
-
-    @property
-    def space(self) -> Space:
-        """The acoustic space."""
-        return self._checkpoint.space()
 
     @property
     def limits(self) -> InputLimits:
         """The checkpoint's window (10 s for LAION's), and half of it as the hop."""
         window_s = self._checkpoint.processor().window_s
         return InputLimits(window_s=window_s, hop_s=window_s / 2)
-
-    def fits(self, text: str) -> bool:
-        """Say True: texts are not its business."""
-        return True
 
     def prepare(self, decoded: Sound) -> PreparedSound:
         """Resample a sound and take its log-mel spectrogram."""

@@ -10,6 +10,7 @@ from PIL.Image import Image
 
 from mmsearch.config import InputLimits
 from mmsearch.encode.base import Model
+from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, hub_folder
 from mmsearch.encode.open_clip_recipe import LOCAL, Recipe, find_recipe
 from mmsearch.encode.torch_ import (
@@ -129,19 +130,11 @@ class Tokenizer:
         return len(encoded.input_ids) + (3 if clips else 0)  # start, end, class
 
 
-class TextEncoder:
+class TextEncoder(CheckpointEncoder[Checkpoint]):
     """Texts in the visual space."""
 
     modality = Modality.TEXT
     batch_size = 64
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
-
-    @property
-    def space(self) -> Space:
-        """The visual space."""
-        return self._checkpoint.space()
 
     @property
     def limits(self) -> InputLimits:
@@ -180,29 +173,17 @@ class TextEncoder:
         return [row[line != padding] for row, line in zip(rows, ids, strict=True)]
 
 
-class ImageEncoder:
+class ImageEncoder(CheckpointEncoder[Checkpoint]):
     """Pictures in the visual space."""
 
     modality = Modality.IMAGE
     batch_size = 32
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
 
     @property
     def limits(self) -> InputLimits:
         """Twice the side that the checkpoint resizes to."""
         size = self._checkpoint.recipe().image_size
         return InputLimits(image_side=2 * (size if isinstance(size, int) else max(size)))
-
-    @property
-    def space(self) -> Space:
-        """The visual space."""
-        return self._checkpoint.space()
-
-    def fits(self, text: str) -> bool:
-        """Say True: texts are not its business."""
-        return True
 
     def prepare(self, decoded: Image) -> FloatArray:
         """Apply the checkpoint's own transform to an RGB picture: (3, height, width) float32."""
