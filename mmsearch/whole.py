@@ -10,7 +10,11 @@ from pathlib import Path
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; what is there at the end takes the place of ``path``."""
     temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.touch()
+    mode = temporary.stat().st_mode  # what the user's umask says; some libraries are stricter
     yield temporary
+    temporary.chmod(mode)
     _sync(temporary)
     temporary.replace(path)
     sync_folder(path.parent)

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from mmsearch.errors import TrainingError
 from mmsearch.train.batches import batch
-from mmsearch.train.loop import BEST, CHECKPOINT, Plan, train
+from mmsearch.train.checkpoint import CHECKPOINT
+from mmsearch.train.loop import BEST, train
+from mmsearch.train.plan import Plan
 
 INPUTS = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
 WANTED = INPUTS @ torch.arange(8.0)

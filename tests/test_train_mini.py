@@ -13,7 +13,7 @@ from mmsearch.encode.towers.convolution import Tower, fold
 from mmsearch.encode.towers.networks import build
 from mmsearch.encode.towers.shapes import Convolution, Design, Stage, Table, TowerShape
 from mmsearch.records import Modality
-from mmsearch.train.loop import Plan, train
+from mmsearch.train.loop import train
 from mmsearch.train.losses import cosine_loss
 from mmsearch.train.mini.audio import AudioTask, Words
 from mmsearch.train.mini.clips import SAMPLES, Clips, groups, make_clip
@@ -25,6 +25,7 @@ from mmsearch.train.mini.speak import speak
 from mmsearch.train.mini.synth import SYNTHETIC, synthesise
 from mmsearch.train.mini.text import train_table
 from mmsearch.train.mini.views import CHANNELS, Views, crop
+from mmsearch.train.plan import Plan
 from mmsearch.train.towers.export import eighth, export
 from mmsearch.train.towers.words import Bags, TokenTable, train_vocabulary
 

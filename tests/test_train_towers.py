@@ -30,7 +30,7 @@ from mmsearch.encode.towers.weights import Weights, write
 from mmsearch.errors import ModelError, TrainingError, UsageError
 from mmsearch.records import FloatArray, Modality, Part
 from mmsearch.train import towers
-from mmsearch.train.loop import CHECKPOINT
+from mmsearch.train.checkpoint import CHECKPOINT
 from mmsearch.train.towers import Options, TowersReport
 from mmsearch.train.towers.clean import near_copies
 from mmsearch.train.towers.export import export
@@ -388,23 +388,22 @@ def test_copies_of_what_is_held_out_are_not_trained_on(pictures: Path, tmp_path:
 
 
 def test_a_sound_that_is_compressed_anew_is_known(tmp_path: Path) -> None:
-    """In another format, quieter; a sound of another pitch is another."""
-    rng = np.random.default_rng(3)
-    hum(tmp_path / "whole.wav", 440, rng)
-    hum(tmp_path / "other.wav", 880, rng)
-    samples, rate_hz = soundfile.read(tmp_path / "whole.wav")
-    for name in ("copy.ogg", "copy.mp3", "copy.flac"):
+    """In another format, quieter; another burst of noise is another."""
+    rng, rate_hz = np.random.default_rng(3), 16_000
+    for name in ("other", "whole"):
+        bursts = np.repeat(rng.uniform(0.05, 0.3, 50), 1600)
+        samples = np.cumsum(rng.normal(0, 1, len(bursts))) * 0.02 + rng.normal(0, 1, len(bursts))
+        samples = 0.2 * bursts * samples
+        soundfile.write(tmp_path / f"{name}.wav", samples, rate_hz)
+    for name in ("copy.ogg", "copy.flac"):
         soundfile.write(tmp_path / name, 0.5 * samples, rate_hz)
     how = recipe(Modality.AUDIO, 112)
     paths = sorted(path for path in tmp_path.iterdir() if path.stem != "whole")
     parts = [Part("", Modality.AUDIO, str(path)) for path in (tmp_path / "whole.wav", *paths)]
     marks = np.stack([how.mark(how.read(part)) for part in parts])
     copied = near_copies(marks[1:], marks[:1], how.tolerance)
-    assert [path.name for path, same in zip(paths, copied, strict=True) if same] == [
-        "copy.flac",
-        "copy.mp3",
-        "copy.ogg",
-    ]
+    found = [path.name for path, same in zip(paths, copied, strict=True) if same]
+    assert found == ["copy.flac", "copy.ogg"]
 
 
 def test_too_few_pairs_are_refused(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         usage = isinstance(error, UsageError | _WrongUsage)
-        message = getattr(error, "format_message", error.__str__)()
+        message = getattr(error, "format_message", error.__str__)().replace("Value error, ", "")
         return _failed(message or type(error).__name__, 2 if usage else 1)
 
 

@@ -107,6 +107,9 @@ def reencode_lines(report: "Report", before: "IndexInfo", after: "IndexInfo") ->
             f"{stays}: {report.missing:,} items would lose what cannot be encoded any more; "
             "bring their files back and run it again, or add --drop-missing"
         )
+    elif before.spaces == after.spaces and before.model != after.model:
+        yield f"{after.path} now uses model {after.model}, of the same vectors"
+        return
     elif before.spaces == after.spaces:
         yield f"{after.path} has model {named(after.spaces)} already; nothing to do"
         return
@@ -204,8 +207,9 @@ def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
         )
     for name, now in info.changed_versions().items():
         yield f"  made with {name} {info.versions.get(name, '(none)')}, now {now}"
-    if info.moving:
-        yield "  a move to another model is unfinished; `mmsearch reencode` goes on with it"
+    if info.moving_to:
+        command = f"mmsearch reencode --index {info.path} --model {info.moving_to}"
+        yield f"  a move to model {info.moving_to} is unfinished; `{command}` goes on with it"
     if info.failures:
         yield f"  {info.failures:,} items failed; the next `mmsearch index` says why"
 

@@ -8,12 +8,10 @@ import typer
 
 from mmsearch.cli.options import TextColumns
 from mmsearch.cli.printing import say
+from mmsearch.cli.train_printing import align_lines, towers_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from mmsearch.train.align import AlignReport
-    from mmsearch.train.towers import TowersReport
 
 PairsArgument: TypeAlias = Annotated[
     list[str],
@@ -38,7 +36,8 @@ PartSizeOption: TypeAlias = Annotated[
 EpochsOption: TypeAlias = Annotated[int, typer.Option(help="Passes over the pairs, at most.")]
 LearningRateOption: TypeAlias = Annotated[float, typer.Option(help="The highest learning rate.")]
 PatienceOption: TypeAlias = Annotated[
-    int, typer.Option(help="Evaluations without progress, of 20, that end the run.")
+    int,
+    typer.Option(help="Evaluations, of up to 20, without progress that end the run."),
 ]
 SeedOption: TypeAlias = Annotated[int, typer.Option(help="Of the split, the start and the order.")]
 DeviceOption: TypeAlias = Annotated[
@@ -49,8 +48,13 @@ app = typer.Typer(
     name="train",
     help="Train models on your own pairs.",
     rich_markup_mode=None,
-    no_args_is_help=True,
 )
+
+
+@app.callback(invoke_without_command=True)
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command("align")
@@ -116,26 +120,6 @@ def align(
         typer.echo(line)
     if not report.helped:
         raise typer.Exit(1)
-
-
-def align_lines(report: "AlignReport") -> "Iterator[str]":
-    """Return what `train align` prints: figures before and after, and whether it helped."""
-    names = " ".join(f"{name:>6}" for name in ("mrr", "hit@1", "hit@5", "hit@10"))
-    yield f"{'direction':14} {'queries':>8} {'':6} {names}"
-    for row in report.rows():
-        for name in ("before", "chance", "after"):
-            if name in row:
-                values = " ".join(f"{value:>6.3f}" for value in row[name].values())
-                yield f"{row['direction']:14} {row['queries']:>8,} {name:6} {values}"
-        yield f"{'':14} {'':8} {row['verdict']}"
-    if report.failures:
-        yield f"{len(report.failures):,} rows or files could not be used; see report.json"
-    if report.helped:
-        yield f"it helped; use it with: mmsearch index PATH --model {report.folder}"
-    elif worse := [row["direction"] for row in report.rows() if row["verdict"] == "worse"]:
-        yield f"it did not help: {', '.join(worse)} became worse; keep the base model"
-    else:
-        yield "it did not help: held-out pairs show no difference; keep the base model"
 
 
 @app.command("towers")
@@ -235,17 +219,3 @@ def _stoppable() -> "Iterator[None]":
     except KeyboardInterrupt:
         say("stopped; the same command continues")
         raise typer.Exit(130) from None
-
-
-def towers_lines(report: "TowersReport") -> "Iterator[str]":
-    """Return what `train towers` prints: figures on held-out pairs."""
-    yield f"{'direction':14} {'queries':>8} {'mrr':>6} {'hit@1':>6} {'hit@5':>6} {'hit@10':>6}"
-    for one in report.figures:
-        values = " ".join(f"{value:>6.3f}" for value in one.named().values())
-        yield f"{one.direction:14} {len(one.ranks):>8,} {values}"
-    yield f"{report.pairs:,} pairs trained on, {report.steps:,} steps, best at {report.best_step:,}"
-    if report.left_out:
-        yield f"{report.left_out:,} pairs left out: they hold copies of what is held out"
-    if report.failures:
-        yield f"{len(report.failures):,} rows or files could not be used; see report.json"
-    yield f"use it with: mmsearch index PATH --model {report.folder}"

@@ -2,7 +2,6 @@
 
 import re
 from itertools import chain
-from pathlib import Path
 
 from mmsearch.encode import clap, folder, open_clip_
 from mmsearch.encode.base import Model
@@ -46,11 +45,6 @@ def load_model(name: str, device: str | None = None) -> Model:
     """
     if folder.is_trained(name):
         return folder.load(name, device, load_model)
-    if Path(name).is_absolute():
-        raise ModelError(
-            f"{name}: no model is there; if its folder has moved, tell the index with "
-            "`mmsearch reencode --model FOLDER`"
-        )
     names = _PLUS.split(name)
     kinds = [part.partition(":")[0] for part in names]
     if len(set(kinds)) < len(kinds):

@@ -62,13 +62,21 @@ class Index(Closing):
             ModelError: It cannot be loaded, or its weights or preprocessing have changed.
         """
         manifest = self._manifest()
-        model = self._given_model or load_model(manifest.model)
+        model = self._given_model or self._load(manifest.model)
         if model.spaces != manifest.spaces:
             raise ModelError(
                 f"{self.path}: made with {named(manifest.spaces)}, but {model.name!r} is "
                 f"{named(model.spaces)} here: run `mmsearch reencode --index {_option(self.path)}`"
             )
         return model
+
+    def _load(self, name: str) -> Model:
+        if Path(name).is_absolute() and not Path(name).exists():
+            raise ModelError(
+                f"{self.path}: its model {name} is gone; if it lies elsewhere now, "
+                f"`mmsearch reencode --index {_option(self.path)} --model FOLDER` says so"
+            )
+        return load_model(name)
 
     def _manifest(self) -> Manifest:
         with self._reader.view() as view:

@@ -8,6 +8,7 @@ import numpy as np
 from mmsearch.engine.versions import library_versions
 from mmsearch.records import FieldName, Space
 from mmsearch.store.reader import View
+from mmsearch.store.spare import sound_spare
 from mmsearch.store.staging import STAGING
 
 
@@ -60,7 +61,7 @@ class IndexInfo:
     commit: int
     fields: tuple[FieldSummary, ...]
     size_bytes: int
-    moving: bool
+    moving_to: str | None
     versions: dict[str, str]
 
     def changed_versions(self) -> dict[str, str]:
@@ -84,7 +85,7 @@ def describe(view: View) -> IndexInfo:
         commit=manifest.commit,
         fields=tuple(_summary(view, name) for name in sorted(view.state.fields)),
         size_bytes=sum(_disk_bytes(path) for path in view.folder.rglob("*")),
-        moving=(view.folder / STAGING).is_dir(),
+        moving_to=staged.model if (staged := sound_spare(view.folder / STAGING)) else None,
         versions=manifest.versions,
     )
 

@@ -63,6 +63,8 @@ class Reencoder:
                 self._rename(manifest)
                 return Report(unchanged=manifest.items)
             _refuse_recipe(self._folder, manifest.recipe, self._model)
+            if not self._drop_missing:
+                _refuse_deaf(self._folder, manifest, self._model)
             report = self._move(manifest.recipe)
         finally:
             lock.release()
@@ -125,6 +127,17 @@ class Reencoder:
             adopt(writer, copy_vectors(writer, view, self._model.name), view)
         stager.close()
         remove_staging(self._folder)
+
+
+def _refuse_deaf(folder: Path, manifest: Manifest, model: Model) -> None:
+    """Refuse a model without a modality that the index holds, before any work."""
+    lost = {field.name.modality for field in manifest.fields if field.rows}
+    lost -= {encoder.modality for encoder in model.encoders}
+    if lost:
+        raise UsageError(
+            f"{folder}: model {model.name!r} has no vectors for {', '.join(sorted(lost))}; choose "
+            "another model, or add --drop-missing to leave out what it cannot embed"
+        )
 
 
 def _refuse_recipe(folder: Path, recipe: str | None, model: Model) -> None:

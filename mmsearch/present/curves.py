@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Series: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
 """The steps and values of one figure, (n,) each."""
 
+TRAINING = "training"
+"""The folder of a model that its training keeps its metrics in."""
+
 _HEADER = ["step", "figure", "value"]
 _MOST_COLUMNS = 3
 _COLOR = "#0072b2"
@@ -32,7 +35,7 @@ def plot_training(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -
     """Draw the curves of a training.
 
     Args:
-        folder: Where the training keeps its ``metrics.csv``; it may still run.
+        folder: A model's, or where its training keeps ``metrics.csv``; it may still run.
         out: A ``.png``; replaced if it exists.
 
     Raises:
@@ -42,8 +45,11 @@ def plot_training(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -
     """
     target, home = Path(out), Path(folder)
     check_target(target, (".png",))
-    series = _read(home / METRICS)
-    write_whole(target, _draw(series, one_line(home.resolve().name)))
+    if (home / TRAINING / METRICS).is_file():
+        home = home / TRAINING
+    whole = home.resolve()
+    title = whole.parent.name if whole.name == TRAINING else whole.name
+    write_whole(target, _draw(_read(home / METRICS), one_line(title)))
 
 
 def _read(path: Path) -> Mapping[str, Series]:

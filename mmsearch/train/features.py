@@ -73,7 +73,7 @@ def embed_parts(
             path = home / f"{at:08d}.npy"
             if not path.exists():
                 save_array(path, _embed(parts[at : at + CHUNK], name, encoder))
-                tell(f"{name}: {min(at + CHUNK, len(parts)):,} of {len(parts):,} embedded")
+                tell(f"{name}: {min(at + CHUNK, len(parts)):,} of {len(parts):,} done")
             rows.append(np.load(path, allow_pickle=False))
         fields[name] = np.concatenate(rows)
         for row in np.flatnonzero(~fields[name].any(axis=1)).tolist():

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.errors import UsageError
 from mmsearch.whole import written_whole
+
+OWN = {"training", "features", "prepared", "teacher", "model.json"}
+"""What a training writes into its model's folder first."""
 
 
 def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
@@ -24,6 +28,21 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def model_folder(path: Path) -> None:
+    """Make the folder of a new model, or find it as an earlier run has left it.
+
+    Raises:
+        UsageError: It cannot be made, or holds other files.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        names = {found.name for found in path.iterdir()}
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {path}: {error.strerror or error}") from error
+    if names and not names & OWN:
+        raise UsageError(f"{path}: holds other files; name a new folder")
 
 
 @lru_cache(maxsize=512)

@@ -9,20 +9,20 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from mmsearch.errors import TrainingError
+from mmsearch.train.checkpoint import CHECKPOINT, load, replace_whole, restore, save
 from mmsearch.train.journal import Journal
-from mmsearch.whole import written_whole
+from mmsearch.train.plan import Plan, Progress
+from mmsearch.train.stopping import stoppable
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 
 
@@ -47,59 +47,6 @@ class Task(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How to train.
-
-    Attributes:
-        steps: Steps of the optimiser, if nothing stops the run earlier.
-        seed: Of every random choice.
-        learning_rate: Highest rate of AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
-        weight_decay: Of matrices and kernels; biases and gains are not decayed.
-        warm_up: Share of the steps in which the rate rises from zero; it then falls to zero along
-            half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
-        clip_norm: Longest gradient that is followed as it is.
-        evaluate_steps: Steps between evaluations, the first before any step, one at the end; 0 for
-            none. The best weights are taken, by the first figure; without evaluations the last.
-        patience: Evaluations without a better figure after which the run stops; 0 for never.
-        checkpoint_s: Seconds between checkpoints.
-        subject: What is trained on what; a run of another subject is not continued.
-    """
-
-    steps: int
-    seed: int = 0
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warm_up: float = 0.05
-    clip_norm: float = 5.0
-    evaluate_steps: int = 0
-    patience: int = 0
-    checkpoint_s: float = 60.0
-    subject: str = ""
-
-    def evaluates(self, step: int) -> bool:
-        """Whether the model is evaluated after so many steps."""
-        return bool(self.evaluate_steps) and (step % self.evaluate_steps == 0 or step == self.steps)
-
-    def factor(self, step: int) -> float:
-        """Share of the learning rate at a step, 0 to 1."""
-        rising = max(1, round(self.warm_up * self.steps))
-        if step < rising:
-            return (step + 1) / rising
-        done = (step - rising) / max(1, self.steps - rising)
-        return 0.5 * (1 + math.cos(math.pi * done))
-
-
-@dataclass
-class Progress:
-    """Where a run stands; kept in its checkpoint."""
-
-    step: int = 0
-    best: float = -math.inf
-    best_step: int = 0
-    waited: int = 0
-
-
 def train(task: Task, plan: Plan, folder: Path, tell: Callable[[str], None] = log.info) -> Journal:
     """Train a task's model in place, from its last checkpoint if the folder has one.
 
@@ -113,27 +60,32 @@ def train(task: Task, plan: Plan, folder: Path, tell: Callable[[str], None] = lo
         The losses and figures of the whole run.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C was pressed, and a checkpoint written.
         TrainingError: The loss is no number, or the folder's checkpoint is of another plan.
     """
     model, optimizer = task.model, _optimizer(task.model, plan)
     journal, progress = Journal(folder), Progress()
     if (folder / CHECKPOINT).exists():
-        progress = _restore(folder, plan, model, optimizer, journal)
-    saved_s, saved_step = time.monotonic(), progress.step
+        progress = restore(folder, plan, model, optimizer, journal)
     if plan.evaluates(0) and not progress.step:
         tell(_evaluate(task, progress, journal, folder))  # the start may be the best there is
-    while progress.step < plan.steps and not (plan.patience and progress.waited >= plan.patience):
-        _step(task, plan, optimizer, journal, progress.step)
-        progress.step += 1
-        if plan.evaluates(progress.step):
-            tell(_evaluate(task, progress, journal, folder))
-        if time.monotonic() - saved_s >= plan.checkpoint_s:
-            tell(_save(folder, plan, model, optimizer, journal, progress))
-            saved_s, saved_step = time.monotonic(), progress.step
-    if progress.step > saved_step:
-        tell(_save(folder, plan, model, optimizer, journal, progress))
+    saved_s, saved_step = time.monotonic(), progress.step
+    with stoppable() as stop:
+        while not plan.ends(progress):
+            _step(task, plan, optimizer, journal, progress.step)
+            progress.step += 1
+            if plan.evaluates(progress.step):
+                tell(_evaluate(task, progress, journal, folder))
+            if stop.asked or time.monotonic() - saved_s >= plan.checkpoint_s:
+                tell(save(folder, plan, model, optimizer, journal, progress))
+                saved_s, saved_step = time.monotonic(), progress.step
+            if stop.asked:
+                raise KeyboardInterrupt
+        if progress.step > saved_step:
+            tell(save(folder, plan, model, optimizer, journal, progress))
     if plan.evaluate_steps:
-        model.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
+        tell(f"best at step {progress.best_step:,} of {progress.step:,}")
+        model.load_state_dict(load(folder / BEST))
     model.eval()
     journal.close()
     return journal
@@ -177,52 +129,5 @@ def _evaluate(task: Task, progress: Progress, journal: Journal, folder: Path) ->
     progress.waited += 1
     if first > progress.best:
         progress.best, progress.best_step, progress.waited = first, progress.step, 0
-        _replace(folder / BEST, task.model.state_dict())
+        replace_whole(folder / BEST, task.model.state_dict())
     return f"step {progress.step:,}: {journal.summary()}"
-
-
-def _save(
-    folder: Path,
-    plan: Plan,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    journal: Journal,
-    progress: Progress,
-) -> str:
-    """Write a checkpoint; returns a line."""
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "progress": asdict(progress),
-        "plan": _identity(plan),
-    }
-    journal.flush()
-    _replace(folder / CHECKPOINT, state)
-    return f"saved at step {progress.step:,} of {plan.steps:,}: {journal.summary()}"
-
-
-def _restore(
-    folder: Path,
-    plan: Plan,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    journal: Journal,
-) -> Progress:
-    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-    if state["plan"] != _identity(plan):
-        raise TrainingError(f"{folder}: holds another run; choose another folder, or remove it")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    progress = Progress(**state["progress"])
-    journal.rewind(progress.step)
-    return progress
-
-
-def _identity(plan: Plan) -> dict[str, Any]:
-    """What must be equal for a run to be continued."""
-    return {name: value for name, value in asdict(plan).items() if name != "checkpoint_s"}
-
-
-def _replace(path: Path, state: Mapping[str, Any]) -> None:
-    with written_whole(path) as temporary:
-        torch.save(state, temporary)

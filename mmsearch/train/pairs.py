@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmsearch.errors import TrainingError
+from mmsearch.errors import TrainingError, UsageError
 from mmsearch.records import Failure, Item, Modality, Part
 from mmsearch.sources import find_items
 from mmsearch.train.splits import Split, splits
@@ -136,6 +136,9 @@ def read_pairs(
             item = change(found)
             if len({part.modality for part in item.parts}) > 1:
                 items.append(item)
+    for column in text_columns:
+        if items and not any(part.role == column for item in items for part in item.parts):
+            raise UsageError(f"text column {column!r}: no row has this column")
     if not items:
         raise TrainingError(
             f"{', '.join(paths)}: no row has parts of two modalities, such as image and text"
@@ -159,7 +162,9 @@ def _collect(
     for pairing in pairings:
         for split in Split:
             if not len(pairing.of(split).rows):
-                raise TrainingError(f"no {pairing.name} pairs to {_PURPOSE[split]}: give more rows")
+                raise TrainingError(
+                    f"no {pairing.name} pairs to {_PURPOSE[split]}: give more rows, or other splits"
+                )
     return Pairs({kind: list(parts) for kind, parts in numbers.items()}, pairings, failures)
 
 

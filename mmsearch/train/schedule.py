@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 
 from mmsearch.errors import UsageError
-from mmsearch.train.loop import Plan
 from mmsearch.train.pairs import Pairing
+from mmsearch.train.plan import Plan
 
 if TYPE_CHECKING:
     from dataclasses import Field
@@ -83,10 +83,11 @@ def subject(course: Course, pairings: Sequence[Pairing], makers: Mapping[str, st
         makers: Hashes of what is trained on beside them: the parts, what a model says of them.
     """
     pairs = {
-        pairing.name: sha256(pairing.rows.tobytes() + pairing.splits.tobytes()).hexdigest()
+        f"{pairing.name} pairs": sha256(pairing.rows.tobytes() + pairing.splits.tobytes())
         for pairing in pairings
     }
-    return json.dumps([asdict(course), pairs, dict(makers)])
+    hashes = {name: one.hexdigest() for name, one in pairs.items()}
+    return json.dumps({**asdict(course), **hashes, **makers})
 
 
 def plan(course: Course, trained: Sequence[Pairing], subject: str) -> Plan:

@@ -78,7 +78,9 @@ def _given(items: Sequence[Item], groups: Sequence[int]) -> dict[int, Split]:
         if not name:
             continue
         if name not in _NAMES:
-            raise UsageError(f"split {name!r}: a split is one of {', '.join(_NAMES)}")
+            raise UsageError(
+                f"{item.source}: row {item.row}: split {name!r} is not one of {', '.join(_NAMES)}"
+            )
         split, other = found.setdefault(group, (_NAMES[name], item))
         if split is not _NAMES[name]:
             raise UsageError(

@@ -13,10 +13,12 @@ from mmsearch.records import Failure, FieldName, FloatArray, Modality, Part
 from mmsearch.train import schedule
 from mmsearch.train.align.options import Options, Similarity
 from mmsearch.train.align.report import Change
+from mmsearch.train.checkpoint import refuse_other
 from mmsearch.train.features import Features, digest, embed_parts
 from mmsearch.train.figures import Figures, hits
-from mmsearch.train.loop import Plan
+from mmsearch.train.files import model_folder
 from mmsearch.train.pairs import Pairing, Pairs, read_pairs
+from mmsearch.train.plan import Plan
 from mmsearch.train.splits import Split
 
 
@@ -32,6 +34,7 @@ class Prepared:
         failures: Rows and files that could not be used.
         options: How to align.
         home: The folder of the new model.
+        subject: What a run that is continued must agree in.
     """
 
     base: Model
@@ -41,6 +44,7 @@ class Prepared:
     failures: Sequence[Failure]
     options: Options
     home: Path
+    subject: str
 
     def of(self, split: Split) -> list[Pairing]:
         """The pairs of one split; for figures at most 2,000 of each pairing."""
@@ -68,10 +72,7 @@ class Prepared:
 
     def plan(self) -> Plan:
         """The training run."""
-        makers = {f"{kind} parts": digest(parts, kind) for kind, parts in self.parts.items()}
-        makers["base"] = " ".join(space.sha256 for space in self.base.spaces)
-        about = schedule.subject(self.options, self.pairings, makers)
-        return schedule.plan(self.options, self.of(Split.TRAIN), about)
+        return schedule.plan(self.options, self.of(Split.TRAIN), self.subject)
 
 
 def prepare(
@@ -91,7 +92,11 @@ def prepare(
     """
     found = read_pairs(paths, text_columns, group, options.seed)
     _check(base, found, options)
-    home.mkdir(parents=True, exist_ok=True)
+    makers = {f"{kind} parts": digest(parts, kind) for kind, parts in found.parts.items()}
+    makers["base model"] = " ".join(space.sha256 for space in base.spaces)
+    subject = schedule.subject(options, found.pairings, makers)
+    model_folder(home)
+    refuse_other(home / "training", subject)
     features = {
         modality: embed_parts(parts, modality, base, home / "features", tell)
         for modality, parts in found.parts.items()
@@ -102,7 +107,7 @@ def prepare(
         _check_splits(pairing)
     unread = [failure for one in features.values() for failure in one.failures]
     failures = [*found.failures, *unread]
-    return Prepared(base, found.parts, features, pairings, failures, options, home)
+    return Prepared(base, found.parts, features, pairings, failures, options, home, subject)
 
 
 def shared_space(base: Model, pairing: Pairing) -> str | None:

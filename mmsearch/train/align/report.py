@@ -31,7 +31,9 @@ class Change:
     def verdict(self) -> str:
         """Whether it helped, as far as the test pairs can tell: 95 % intervals."""
         _, low, high = gain(self.before, self.after)
-        if len(self.after.ranks) < FEWEST or low <= 0 <= high:
+        if len(self.after.ranks) < FEWEST:
+            return "too few queries to tell"
+        if low <= 0 <= high:
             return "no difference shown"
         if low > 0:
             return "new" if self.new else "better"

@@ -31,7 +31,7 @@ from mmsearch.encode.towers.shapes import Design, Table
 from mmsearch.errors import TrainingError
 from mmsearch.records import Modality
 from mmsearch.train.files import save_arrays
-from mmsearch.train.loop import Plan, train
+from mmsearch.train.loop import train
 from mmsearch.train.mini.audio import LABEL_TEMPLATES, AudioTask, Words
 from mmsearch.train.mini.audio import SHAPE as AUDIO_SHAPE
 from mmsearch.train.mini.clips import groups, label_names, make_clips
@@ -43,6 +43,7 @@ from mmsearch.train.mini.image import ImageTask
 from mmsearch.train.mini.text import principal_axes, train_table
 from mmsearch.train.mini.texts import corpus, embed_texts, load_text_vectors
 from mmsearch.train.mini.views import CHANNELS, Views, make_views, survey
+from mmsearch.train.plan import Plan
 from mmsearch.train.towers.export import export as write_weights
 from mmsearch.train.towers.words import Bags, TokenTable, train_vocabulary
 from mmsearch.whole import written_whole

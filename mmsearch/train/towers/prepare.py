@@ -27,7 +27,10 @@ WINDOWS = 3
 """Stretches of 10 s that are kept of a sound."""
 
 GRID = 8
-"""Rows and columns of a mark."""
+"""Rows and columns of a picture's mark; moments of a sound's."""
+
+BANDS = 32
+"""Of a sound's mark."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Recipe:
 def recipe(modality: Modality, side: int) -> Recipe:
     """What is kept of pictures, a little larger than the towers' square, or of sounds.
 
-    Of ESC-10's recordings all but two differ by more than the tolerance from any other; what is
-    compressed anew differs by less, what is cut or brought to another rate by more.
+    Recordings of ESC-10 differ from each other by 0.18 and more, and by at most 0.04 from what MP3
+    and Ogg make of them; what is cut or brought to another rate differs by more.
     """
     if modality is Modality.AUDIO:
         name = f"log-mel {WINDOWS * MAX_SECONDS} s"
@@ -180,8 +183,8 @@ def _picture_mark(rows: NDArray[Any]) -> FloatArray:
 
 
 def _sound_mark(rows: NDArray[Any]) -> FloatArray:
-    """The mean log-mels of 8 bands in 8 moments: (64,) float32."""
+    """The mean log-mels of 32 bands in 8 moments: (256,) float32."""
     ends = np.linspace(0, len(rows), GRID + 1).astype(int)
     moments = [rows[at : max(end, at + 1)] for at, end in zip(ends[:-1], ends[1:], strict=True)]
     means = np.stack([moment.mean(axis=0, dtype=np.float32) for moment in moments])
-    return np.asarray(means.reshape(GRID, GRID, -1).mean(axis=2).ravel(), np.float32)
+    return np.asarray(means.reshape(GRID, BANDS, -1).mean(axis=2).ravel(), np.float32)

@@ -18,6 +18,7 @@ from mmsearch.encode.towers.shapes import Design, Table
 from mmsearch.records import FloatArray, Modality, Part
 from mmsearch.train.features import digest, embed_parts
 from mmsearch.train.figures import Figures, hits
+from mmsearch.train.files import model_folder
 from mmsearch.train.journal import Journal
 from mmsearch.train.loop import train
 from mmsearch.train.pairs import read_pairs
@@ -29,7 +30,7 @@ from mmsearch.train.towers.material import Material, gather
 from mmsearch.train.towers.options import Options
 from mmsearch.train.towers.report import TowersReport
 from mmsearch.train.towers.task import Pace, Towers, TowersTask
-from mmsearch.train.towers.teachers import Teacher, teach
+from mmsearch.train.towers.teachers import Teacher, find_teacher, teach
 from mmsearch.train.towers.words import TokenTable
 
 log = logging.getLogger(__name__)
@@ -74,14 +75,17 @@ def train_towers(
         TrainingError: There are too few pairs, or the folder holds another run.
     """
     target = Path(out).expanduser().absolute()
+    model_folder(target)
     paths = [pairs] if isinstance(pairs, str | os.PathLike) else list(pairs)
     found = read_pairs(paths, text_columns, group, options.seed, Cleaner(label))
+    if isinstance(teacher, str | os.PathLike):
+        teacher = find_teacher(teacher, device)
     material = gather(found, options, target / "prepared", tell)
     targets: Mapping[Modality, FloatArray] = {}
     if teacher is not None:
         first = Path(paths[0]).expanduser().absolute()
         beside = first if first.is_dir() else first.parent
-        targets = teach(teacher, material.parts, beside, target / "teacher", device, tell)
+        targets = teach(teacher, material.parts, beside, target / "teacher", tell)
     design = _design(material, options)
     model = _untrained(design, material, targets, options).to(pick_device(device))
     about = subject(options, material.pairings, _makers(material, targets))

@@ -16,12 +16,21 @@ from mmsearch.train.towers.clean import clean_text
 Teacher = str | os.PathLike[str] | Model
 
 
+def find_teacher(name: str | os.PathLike[str], device: str | None) -> Path | Model:
+    """The folder of arrays of that name, else the model.
+
+    Raises:
+        ModelError: There is neither.
+    """
+    folder = Path(name).expanduser()
+    return folder if any(folder.glob("*.npy")) else load_model(os.fspath(name), device)
+
+
 def teach(
-    teacher: Teacher,
+    teacher: Path | Model,
     parts: Mapping[Modality, Sequence[Part]],
     start: Path,
     home: Path,
-    device: str | None,
     tell: Callable[[str], None],
 ) -> dict[Modality, FloatArray]:
     """The teacher's embeddings of the parts.
@@ -31,11 +40,10 @@ def teach(
     names the file or the text of each row in its line.
 
     Args:
-        teacher: A model or its name, or such a folder.
+        teacher: A model, or such a folder.
         parts: By modality.
         start: Where relative file names in ``<modality>.txt`` start: the manifest's folder.
         home: Folder for a model's embeddings.
-        device: Where a model embeds.
         tell: Called with lines that say how it goes.
 
     Returns:
@@ -44,22 +52,21 @@ def teach(
     Raises:
         UsageError: The teacher says nothing of these modalities, or its arrays do not fit.
     """
-    if not isinstance(teacher, Model) and any(Path(teacher).expanduser().glob("*.npy")):
-        folder = Path(teacher).expanduser()
+    if isinstance(teacher, Path):
         found = {
-            modality: _read(folder, modality, members, start, tell)
+            modality: _read(teacher, modality, members, start, tell)
             for modality, members in parts.items()
-            if (folder / f"{modality}.npy").exists()
+            if (teacher / f"{modality}.npy").exists()
         }
     else:
-        model = teacher if isinstance(teacher, Model) else load_model(os.fspath(teacher), device)
         found = {
-            modality: embed_parts(members, modality, model, home, tell).joined
+            modality: embed_parts(members, modality, teacher, home, tell).joined
             for modality, members in parts.items()
-            if model.fields(modality)
+            if teacher.fields(modality)
         }
     if not found:
-        raise UsageError(f"teacher {str(teacher)!r}: has nothing for {' or '.join(parts)}")
+        name = teacher.name if isinstance(teacher, Model) else str(teacher)
+        raise UsageError(f"teacher {name!r}: has nothing for {' or '.join(parts)}")
     return {modality: unit(rows) for modality, rows in found.items()}
 
 
