@@ -15,6 +15,7 @@ from PIL import Image
 from turned import COUNT, Turned, turned, two_spaces, write_pairs, write_sound
 
 import mmsearch
+from mmsearch.cli.train_printing import align_lines
 from mmsearch.encode import Model, aligned, folder, load_model
 from mmsearch.encode.heads import Head, HeadKind, gelu
 from mmsearch.errors import ModelError, TrainingError, UsageError
@@ -168,6 +169,25 @@ def test_bad_input_gets_one_clear_line(tmp_path: Path) -> None:
     few = write_pairs(tmp_path, 2)
     with pytest.raises(TrainingError, match="no image-text pairs"):
         train_align(few, model=model, out=tmp_path / "e")
+
+
+def test_a_folder_of_other_things_is_left_alone(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(UsageError, match="holds other files; name a new folder"):
+        train_align(manifest, model=turned(), out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+    with pytest.raises(UsageError, match="cannot make the folder .*photo.jpg: File exists"):
+        train_align(manifest, model=turned(), out=tmp_path / "photo.jpg")
+    with pytest.raises(UsageError, match="text column 'captoin': no row has this column"):
+        train_align(manifest, model=turned(), out=tmp_path / "x", text_columns=["captoin"])
+
+
+def test_few_held_out_pairs_are_no_verdict(tmp_path: Path) -> None:
+    manifest = write_pairs(tmp_path, 100)
+    report = train_align(manifest, model=turned(), out=tmp_path / "out", options=QUICK)
+    assert {change.verdict for change in report.changes} == {"too few queries to tell"}
+    assert not report.helped
+    assert "too few held-out pairs" in list(align_lines(report))[-1]
 
 
 def test_another_split_or_other_pairs_are_another_run(manifest: Path, tmp_path: Path) -> None:

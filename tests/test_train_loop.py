@@ -1,6 +1,7 @@
 """The training loop: it learns, it stops, and a run that was killed takes the same steps."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from mmsearch.train.batches import batch
 from mmsearch.train.checkpoint import CHECKPOINT
 from mmsearch.train.loop import BEST, train
 from mmsearch.train.plan import Plan
+from mmsearch.whole import written_whole
 
 INPUTS = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
 WANTED = INPUTS @ torch.arange(8.0)
@@ -203,3 +205,54 @@ def test_metrics_are_written_where_tensorboard_reads_them(tmp_path: Path) -> Non
     pytest.importorskip("tensorboard")
     train(Line(), Plan(3), tmp_path)
     assert any(name.startswith("events.out.tfevents") for name in os.listdir(tmp_path))
+
+
+class Interrupted(Line):
+    """Somebody presses Ctrl-C while a step is being taken, and may press again."""
+
+    def __init__(self, times: int = 1) -> None:
+        super().__init__()
+        self._times = times
+
+    def backward(self, step: int) -> float:
+        if step == 5:
+            for _ in range(self._times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return super().backward(step)
+
+
+def test_ctrl_c_saves_the_step_and_the_run_goes_on_with_the_very_bits(tmp_path: Path) -> None:
+    plan, said = Plan(12, learning_rate=0.3), list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted(), plan, tmp_path / "parts", said.append)
+    assert said[-1].startswith("saved at step 6 of 12")
+    parts, whole = Line(), Line()
+    train(parts, plan, tmp_path / "parts")
+    assert parts.steps == [6, 7, 8, 9, 10, 11]
+    train(whole, plan, tmp_path / "whole")
+    assert all(torch.equal(*pair) for pair in zip(weights(parts), weights(whole), strict=True))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted(2), Plan(12), tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_another_run_says_what_differs(tmp_path: Path) -> None:
+    subject = json.dumps({"epochs": 3, "image-text pairs": "a"})
+    train(Line(), Plan(4, subject=subject), tmp_path)
+    other = Plan(5, learning_rate=0.2, subject=subject.replace("3", "4"))
+    with pytest.raises(TrainingError, match="another run, of other epochs, learning_rate; choose"):
+        train(Line(), other, tmp_path)
+
+
+def test_files_are_readable_as_the_user_wants_it(tmp_path: Path) -> None:
+    """Libraries that write through a file of their own make it private."""
+    (tmp_path / "plain").touch()
+    with written_whole(tmp_path / "model") as temporary:
+        temporary.unlink()
+        temporary.touch(mode=0o600)
+    modes = {(tmp_path / name).stat().st_mode for name in ("plain", "model")}
+    assert len(modes) == 1
