@@ -13,7 +13,7 @@ import pytest
 from tiny_checkpoints import embed, hub_cache, sounds, write_clap
 
 from mmsearch.encode import load_model
-from mmsearch.encode.clap_processor import resample
+from mmsearch.encode.resampling import resample
 from mmsearch.errors import ModelError, UsageError
 from mmsearch.records import FloatArray, Modality, Sound
 

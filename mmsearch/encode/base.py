@@ -71,6 +71,15 @@ class LocalEncoder(Encoder, Protocol):
         ...
 
 
+@runtime_checkable
+class AskingEncoder(Encoder, Protocol):
+    """An encoder that takes what is asked with in another way than what is to be found."""
+
+    def prepare_query(self, decoded: Any) -> Any:
+        """Preprocess one decoded chunk of a query to what ``encode`` takes."""
+        ...
+
+
 @dataclass(frozen=True)
 class Model:
     """Encoders that together cover the modalities: one or more spaces.

@@ -1,9 +1,7 @@
 """CLAP checkpoints of transformers: texts and sounds in one acoustic space."""
 
 import json
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,20 @@ from mmsearch.config import InputLimits
 from mmsearch.encode.base import Model
 from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.clap_processor import PreparedSound, Processor
-from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, first_file, hub_folder
+from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, first_file
 from mmsearch.encode.torch_ import (
     CHARS_PER_TOKEN,
     Lazy,
     identity_sha256,
-    load_error,
     pick_device,
     unit_rows,
     vocabulary_sha256,
+)
+from mmsearch.encode.transformers_ import (
+    checkpoint_folder,
+    folder_or_repository,
+    load_network,
+    version_free,
 )
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality, Sound, Space
@@ -40,9 +43,6 @@ BROKEN = {
 TRAINED_TOKENS = 77
 """LAION-CLAP was trained on captions of at most 77 tokens, though its context has 512."""
 
-VERSION_KEYS = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
-"""Keys of config.json that differ between copies of one checkpoint and change no vector."""
-
 
 class Checkpoint:
     """One CLAP checkpoint: files, processor and network, each loaded once, on first use."""
@@ -56,39 +56,15 @@ class Checkpoint:
         self.space = Lazy(self._describe)
 
     def _find_folder(self) -> Path:
-        folder = Path(self.source)
-        if not folder.is_absolute():
-            return hub_folder(self.source, NEEDED, EXTRAS)
-        for group in NEEDED:
-            if not first_file(folder, group):
-                raise ModelError(f"{folder} is no CLAP checkpoint: it has no {' or '.join(group)}")
-        return folder
+        return checkpoint_folder("CLAP", self.source, NEEDED, EXTRAS)
 
     def _load_processor(self) -> Processor:
         return Processor(self.folder())
 
     def _load_network(self) -> Any:
-        """Return the ClapModel in float32 and evaluation mode."""
-        import torch
         from transformers import ClapModel
 
-        folder, device = self.folder(), pick_device(self._device)
-        try:
-            with _no_progress_bar():
-                # Without a dtype the checkpoint's is taken, which is half precision for some.
-                loaded: Any = ClapModel.from_pretrained(
-                    folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-                )
-        except Exception as error:  # transformers, torch and safetensors raise many kinds
-            raise load_error(folder, error) from error
-        network, report = loaded
-        absent = set(report["missing_keys"]) & {name for name, _ in network.named_parameters()}
-        if absent:  # transformers would go on with random ones
-            raise ModelError(
-                f"the weights in {folder} are not of a CLAP model: {len(absent)} are missing, first"
-                f" {min(absent)}"
-            )
-        return network.to(device)
+        return load_network(ClapModel, "CLAP", self.folder()).to(pick_device(self._device))
 
     def _describe(self) -> Space:
         folder, processor = self.folder(), self.processor()
@@ -96,7 +72,7 @@ class Checkpoint:
         assert weights is not None  # _find_folder has seen it
         config = json.loads((folder / "config.json").read_text("utf-8"))
         settings = {
-            "config": {key: value for key, value in config.items() if key not in VERSION_KEYS},
+            "config": version_free(config),
             "extractor": processor.extractor_settings,
             "context_length": processor.context_length,
             "vocabulary": vocabulary_sha256(processor.vocabulary),
@@ -189,27 +165,8 @@ def load(name: str, device: str | None) -> Model:
     Raises:
         ModelError: The name is neither, or the checkpoint is known not to work.
     """
-    folder = Path(name).expanduser().absolute()
-    if reason := BROKEN.get(folder.name.lower()):
+    if reason := BROKEN.get(Path(name).name.lower()):
         raise ModelError(f"clap:{name} is refused: {reason}")
-    if name and folder.is_dir():
-        name = str(folder)
-    elif not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
-        raise ModelError(f"clap:{name}: give a folder, or OWNER/NAME on the Hugging Face hub")
-    checkpoint = Checkpoint(name, device)
-    return Model(f"clap:{name}", (TextEncoder(checkpoint), AudioEncoder(checkpoint)))
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing on stderr while it loads weights."""
-    from transformers.utils import logging
-
-    bars: Any = logging  # untyped functions
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            bars.enable_progress_bar()
+    source = folder_or_repository("clap", name)
+    checkpoint = Checkpoint(source, device)
+    return Model(f"clap:{source}", (TextEncoder(checkpoint), AudioEncoder(checkpoint)))

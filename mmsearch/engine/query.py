@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL.Image import Image
 
-from mmsearch.encode import Encoder, Model
+from mmsearch.encode import AskingEncoder, Encoder, Model
 from mmsearch.engine.jobs import decode_for
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality, Part, Sound
@@ -81,10 +81,11 @@ def _embed_one(model: Model, name: FieldName, value: object) -> FloatArray:
 def _embed_all(model: Model, name: FieldName, values: Sequence[object]) -> list[FloatArray]:
     """Return for each value the normalised sum of its chunks, encoded a batch at a time."""
     encoder = model.encoder(name)
+    prepare = encoder.prepare_query if isinstance(encoder, AskingEncoder) else encoder.prepare
     sums = np.zeros((len(values), encoder.space.dim), np.float32)
     chunks = ((n, c) for n, value in enumerate(values) for c in decoded(name, encoder, value))
     while batch := list(islice(chunks, encoder.batch_size)):
-        prepared = [encoder.prepare(chunk) for _, chunk in batch]
+        prepared = [prepare(chunk) for _, chunk in batch]
         np.add.at(sums, [n for n, _ in batch], encoder.encode(prepared))
     return [_unit(vector) for vector in sums]
 

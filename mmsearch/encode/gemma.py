@@ -1,0 +1,168 @@
+"""EmbeddingGemma 2 checkpoints of transformers: texts, pictures and sounds in one space."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL.Image import Image
+
+from mmsearch.config import InputLimits
+from mmsearch.encode.base import Model
+from mmsearch.encode.checkpoint import CheckpointEncoder
+from mmsearch.encode.gemma_processor import CONTEXT, PROMPTS, WINDOW_S, Prepared, Processor
+from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS
+from mmsearch.encode.torch_ import (
+    CHARS_PER_TOKEN,
+    Lazy,
+    identity_sha256,
+    pick_device,
+    unit_rows,
+    vocabulary_sha256,
+)
+from mmsearch.encode.transformers_ import (
+    checkpoint_folder,
+    folder_or_repository,
+    load_network,
+    version_free,
+)
+from mmsearch.records import FloatArray, Modality, Sound, Space
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = ("model.safetensors",)
+NEEDED = (("config.json",), WEIGHTS, ("processor_config.json",), (PROMPTS,), TOKENIZER)
+EXTRAS = (*TOKENIZER_EXTRAS, "preprocessor_config.json", "video_preprocessor_config.json")
+
+PASSAGE_TOKENS = 512
+"""A vector says little of a long text, so passages are shorter than the context."""
+
+IMAGE_SIDE = 1600
+"""Twice the shorter side of the largest that is seen: 280 tokens of 48 x 48 px."""
+
+
+class Checkpoint:
+    """One checkpoint: files, processor and network, each loaded once, on first use."""
+
+    def __init__(self, source: str, device: str | None) -> None:
+        self.source = source
+        self._device = device
+        self.folder = Lazy(self._find_folder)
+        self.processor = Lazy(lambda: Processor(self.folder()))
+        self.network = Lazy(self._load_network)
+        self.space = Lazy(self._describe)
+
+    def _find_folder(self) -> Path:
+        return checkpoint_folder("EmbeddingGemma 2", self.source, NEEDED, EXTRAS)
+
+    def _load_network(self) -> Any:
+        from transformers import EmbeddingGemma2Model
+
+        network = load_network(EmbeddingGemma2Model, "EmbeddingGemma 2", self.folder())
+        return network.to(pick_device(self._device))
+
+    def _describe(self) -> Space:
+        folder, processor = self.folder(), self.processor()
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        settings = {
+            "config": version_free(config),
+            "processor": processor.settings,
+            "vocabulary": vocabulary_sha256(processor.vocabulary),
+        }
+        return Space(
+            name="gemma",
+            dim=int(config["text_config"]["embedding_dim"]),
+            normalized=True,
+            checkpoint=f"gemma:{self.source}",
+            sha256=identity_sha256(folder / WEIGHTS[0], settings),
+        )
+
+    def embed(self, samples: Sequence[Prepared]) -> FloatArray:
+        """The mean of what is said of each token: (n, dim) float32, L2-normalised rows."""
+        import torch
+
+        network = self.network()
+        arrays = self.processor().batch(samples)
+        inputs = {name: torch.from_numpy(a).to(network.device) for name, a in arrays.items()}
+        with torch.inference_mode():
+            states = network(**inputs).last_hidden_state.float()
+            return unit_rows(masked_mean(states, inputs["attention_mask"]))
+
+
+def masked_mean(states: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
+    """The mean over the places that are there: (n, places, dim) to (n, dim)."""
+    there = mask.unsqueeze(-1).to(states.dtype)
+    return (states * there).sum(dim=1) / there.sum(dim=1)
+
+
+class TextEncoder(CheckpointEncoder[Checkpoint]):
+    """Texts, with a prompt that says whether they ask or are to be found."""
+
+    modality = Modality.TEXT
+    batch_size = 32
+    limits = InputLimits(text_chars=CHARS_PER_TOKEN * PASSAGE_TOKENS)
+
+    def fits(self, text: str) -> bool:
+        """Whether the context holds the whole text."""
+        return len(self.prepare(text)["input_ids"]) <= CONTEXT
+
+    def prepare(self, decoded: str) -> Prepared:
+        """The tokens of a text that is to be found."""
+        return self._checkpoint.processor().document(decoded)
+
+    def prepare_query(self, decoded: str) -> Prepared:
+        """The tokens of a text that is asked with."""
+        return self._checkpoint.processor().question(decoded)
+
+    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
+        """Embed n texts: (n, dim) float32, L2-normalised rows."""
+        return self._checkpoint.embed(prepared)
+
+
+class ImageEncoder(CheckpointEncoder[Checkpoint]):
+    """Pictures, in their own proportions."""
+
+    modality = Modality.IMAGE
+    batch_size = 8
+    limits = InputLimits(image_side=IMAGE_SIDE)
+
+    def prepare(self, decoded: Image) -> Prepared:
+        """The patches of an RGB picture."""
+        return self._checkpoint.processor().picture(decoded)
+
+    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
+        """Embed n pictures: (n, dim) float32, L2-normalised rows."""
+        return self._checkpoint.embed(prepared)
+
+
+class AudioEncoder(CheckpointEncoder[Checkpoint]):
+    """Sounds, in windows of half a minute."""
+
+    modality = Modality.AUDIO
+    batch_size = 8
+    limits = InputLimits(window_s=WINDOW_S, hop_s=WINDOW_S)
+
+    def prepare(self, decoded: Sound) -> Prepared:
+        """The log-mel spectrogram of a sound."""
+        return self._checkpoint.processor().sound(decoded)
+
+    def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
+        """Embed n sounds: (n, dim) float32, L2-normalised rows."""
+        return self._checkpoint.embed(prepared)
+
+
+def load(name: str, device: str | None) -> Model:
+    """Make the model of a checkpoint; its files are first read when they are needed.
+
+    Args:
+        name: A folder, or OWNER/NAME on the Hugging Face hub.
+        device: A torch device; ``None`` for the GPU if there is one, else the CPU.
+
+    Raises:
+        ModelError: The name is neither.
+    """
+    source = folder_or_repository("gemma", name)
+    checkpoint = Checkpoint(source, device)
+    encoders = (TextEncoder(checkpoint), ImageEncoder(checkpoint), AudioEncoder(checkpoint))
+    return Model(f"gemma:{source}", encoders)

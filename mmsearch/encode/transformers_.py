@@ -1,0 +1,106 @@
+"""What the adapters of transformers' checkpoints share."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmsearch.encode.hub import first_file, hub_folder
+from mmsearch.encode.torch_ import load_error
+from mmsearch.errors import ModelError
+
+VERSION_KEYS = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
+"""Keys of config.json that differ between copies of one checkpoint and change no vector."""
+
+
+def folder_or_repository(kind: str, name: str) -> str:
+    """Return the absolute path of a checkpoint's folder, or its OWNER/NAME on the hub.
+
+    Raises:
+        ModelError: The name is neither.
+    """
+    folder = Path(name).expanduser().absolute()
+    if name and folder.is_dir():
+        return str(folder)
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        raise ModelError(f"{kind}:{name}: give a folder, or OWNER/NAME on the Hugging Face hub")
+    return name
+
+
+def checkpoint_folder(
+    kind: str, source: str, needed: Sequence[Sequence[str]], extras: Sequence[str]
+) -> Path:
+    """Return the folder with a checkpoint's files: the user's own, or that of the hub's cache.
+
+    Args:
+        kind: What checkpoint it is to be, for the error.
+        source: What :func:`folder_or_repository` has returned.
+        needed: Groups of file names, of which one each is needed.
+        extras: Files to download with them where they exist.
+
+    Raises:
+        ModelError: A file is missing and cannot be downloaded.
+    """
+    folder = Path(source)
+    if not folder.is_absolute():
+        return hub_folder(source, needed, extras)
+    for group in needed:
+        if not first_file(folder, group):
+            raise ModelError(f"{folder} is no {kind} checkpoint: it has no {' or '.join(group)}")
+    return folder
+
+
+def load_network(make: Any, kind: str, folder: Path) -> Any:
+    """Return a network of transformers in float32 and evaluation mode.
+
+    Args:
+        make: Its class.
+        kind: What it is to be, for the error.
+        folder: Of its weights.
+
+    Raises:
+        ModelError: It cannot be loaded, or weights are missing: transformers would go on with
+            random ones.
+    """
+    import torch
+
+    try:
+        with _no_progress_bar():
+            # Without a dtype the checkpoint's is taken, which is half precision for some.
+            network, report = make.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:  # transformers, torch and safetensors raise many kinds
+        raise load_error(folder, error) from error
+    absent = set(report["missing_keys"]) & {name for name, _ in network.named_parameters()}
+    if absent:
+        raise ModelError(
+            f"the weights in {folder} are not of a {kind} model: {len(absent)} are missing, first"
+            f" {min(absent)}"
+        )
+    return network
+
+
+def version_free(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a ``config.json`` decides the vectors."""
+    return {
+        key: version_free(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in VERSION_KEYS
+    }
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing on stderr while it loads weights."""
+    from transformers.utils import logging
+
+    bars: Any = logging  # untyped functions
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
