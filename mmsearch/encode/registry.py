@@ -3,7 +3,7 @@
 import re
 from itertools import chain
 
-from mmsearch.encode import clap, folder, gemma, open_clip_
+from mmsearch.encode import clap, folder, gemma, open_clip_, pe_av
 from mmsearch.encode.base import Model
 from mmsearch.errors import ModelError
 
@@ -13,6 +13,8 @@ NAMES = (
     "open_clip:local-dir:PATH",
     "clap:OWNER/NAME",
     "clap:PATH",
+    "pe_av:OWNER/NAME",
+    "pe_av:PATH",
     "gemma:OWNER/NAME",
     "gemma:PATH",
     "FOLDER",
@@ -22,7 +24,7 @@ NAMES = (
 A folder is a model that ``mmsearch train`` has written.
 """
 
-_PLUS = re.compile(r"\+(?=mini\b|open_clip:|clap:|gemma:)")
+_PLUS = re.compile(r"\+(?=mini\b|open_clip:|clap:|pe_av:|gemma:)")
 """The plus signs that join names; others belong to a path."""
 
 
@@ -34,7 +36,7 @@ def load_model(name: str, device: str | None = None) -> Model:
 
     Args:
         name: ``mini``, ``open_clip:ARCH/TAG``, ``open_clip:local-dir:PATH``, ``clap:OWNER/NAME``,
-            ``clap:PATH``, ``gemma:OWNER/NAME``, ``gemma:PATH``, or several of them joined with
+            ``clap:PATH``, the same with ``pe_av:`` and ``gemma:``, or several of them joined with
             ``+``; or a folder that ``mmsearch train`` has written.
         device: A torch device such as ``cpu`` or ``cuda:1``; ``None`` for the GPU if there is
             one, else the CPU.
@@ -67,6 +69,8 @@ def _load_part(kind: str, name: str, device: str | None) -> Model:
         return clap.load(name.removeprefix("clap:"), device)
     if kind == "gemma":
         return gemma.load(name.removeprefix("gemma:"), device)
+    if kind == "pe_av":
+        return pe_av.load(name.removeprefix("pe_av:"), device)
     raise ModelError(
         f"there is no model {name!r}; there are {', '.join(NAMES)}, and pairs joined with '+'"
     )
