@@ -192,7 +192,10 @@ def test_prune_and_remove(indexed: Run, media: Path) -> None:
 
 
 def test_models_version_and_help(cli: Run) -> None:
-    assert "mini" in cli("models")[1].split()
+    listed = cli("models")[1]
+    assert {"mini", "clip", "siglip2", "quality", "gemma"} <= set(listed.split())
+    assert cli("models", "pull", "mini")[0] == 0
+    assert cli("models", "pull", "nothing")[0] == 1
     assert cli("--version")[1].startswith("mmsearch ")
     assert "index" in cli()[1]
 

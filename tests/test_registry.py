@@ -9,6 +9,7 @@ import pytest
 from tiny_checkpoints import embed, pictures, sounds, write_clap, write_open_clip
 
 from mmsearch.encode import load_model
+from mmsearch.encode.presets import PRESETS
 from mmsearch.errors import ModelError, UsageError
 from mmsearch.records import FieldName, Modality
 
@@ -39,11 +40,21 @@ def test_a_pair_embeds_a_text_in_both_spaces(
 
 
 def test_unknown_names_list_what_there_is() -> None:
-    for name in ("clip", "", "mini:2", "torch:x"):
+    for name in ("klip", "", "mini:2", "torch:x"):
         with pytest.raises(ModelError, match=rf"^there is no model '{name}'; there are mini, .*$"):
             load_model(name)
-    with pytest.raises(ModelError, match=r"has two parts of one kind, which would share a space$"):
-        load_model("clap:laion/clap-htsat-fused+clap:laion/clap-htsat-unfused")
+    for other in ("clap:laion/clap-htsat-unfused", "pe_av:facebook/pe-av-small"):
+        with pytest.raises(ModelError, match=r"has two parts that would share a space$"):
+            load_model(f"clap:laion/clap-htsat-fused+{other}")
+
+
+def test_short_names_stand_for_whole_ones() -> None:
+    for name, preset in PRESETS.items():
+        model = load_model(name)
+        assert model.name == preset.model
+        assert load_model(model.name).name == model.name
+        modalities = {encoder.modality for encoder in model.encoders}
+        assert modalities == {Modality.TEXT, Modality.IMAGE, Modality.AUDIO}
 
 
 def test_an_unknown_device_is_named(tmp_path: Path) -> None:

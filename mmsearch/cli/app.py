@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli import maintain, make, plot, query, train
+from mmsearch.cli import maintain, make, models, plot, query, train
 from mmsearch.cli.printing import error_line
 from mmsearch.errors import MMSearchError, UsageError
 
@@ -30,10 +30,10 @@ app.command("compact")(maintain.compact)
 app.command("reencode")(maintain.reencode)
 app.command("verify")(maintain.verify)
 app.command("repair")(maintain.repair)
-app.command("models")(make.models)
 app.command("eval")(make.evaluate)
 app.command("demo")(make.demo)
 app.add_typer(train.app)
+app.add_typer(models.app)
 
 
 def _version(wanted: bool) -> None:

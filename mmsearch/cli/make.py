@@ -1,4 +1,4 @@
-"""Commands that make and judge indexes: index, models, eval, demo."""
+"""Commands that make and judge indexes: index, eval, demo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -61,14 +61,6 @@ def index(
         raise typer.Exit(130)
     if not done.indexed and not done.unchanged:
         raise typer.Exit(1)
-
-
-def models() -> None:
-    """List the models that `--model` takes."""
-    from mmsearch.encode.registry import NAMES
-
-    for name in NAMES:
-        typer.echo(name)
 
 
 def evaluate(

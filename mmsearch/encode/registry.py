@@ -5,10 +5,10 @@ from itertools import chain
 
 from mmsearch.encode import clap, folder, gemma, open_clip_, pe_av
 from mmsearch.encode.base import Model
+from mmsearch.encode.presets import PRESETS
 from mmsearch.errors import ModelError
 
 NAMES = (
-    "mini",
     "open_clip:ARCH/TAG",
     "open_clip:local-dir:PATH",
     "clap:OWNER/NAME",
@@ -19,10 +19,13 @@ NAMES = (
     "gemma:PATH",
     "FOLDER",
 )
-"""The forms of a model's name; two of them joined with ``+`` are a pair.
+"""The forms of other models' names; two of them joined with ``+`` are a pair.
 
 A folder is a model that ``mmsearch train`` has written.
 """
+
+_SPACES = {"clap": "acoustic", "pe_av": "acoustic"}
+"""Kinds of models whose spaces have one name."""
 
 _PLUS = re.compile(r"\+(?=mini\b|open_clip:|clap:|pe_av:|gemma:)")
 """The plus signs that join names; others belong to a path."""
@@ -35,9 +38,10 @@ def load_model(name: str, device: str | None = None) -> Model:
     pictures and ``clap:laion/clap-htsat-unfused`` sounds.
 
     Args:
-        name: ``mini``, ``open_clip:ARCH/TAG``, ``open_clip:local-dir:PATH``, ``clap:OWNER/NAME``,
-            ``clap:PATH``, the same with ``pe_av:`` and ``gemma:``, or several of them joined with
-            ``+``; or a folder that ``mmsearch train`` has written.
+        name: ``mini`` or another of ``PRESETS``, ``open_clip:ARCH/TAG``,
+            ``open_clip:local-dir:PATH``, ``clap:OWNER/NAME``, ``clap:PATH``, the same with
+            ``pe_av:`` and ``gemma:``, or several of them joined with ``+``; or a folder that
+            ``mmsearch train`` has written.
         device: A torch device such as ``cpu`` or ``cuda:1``; ``None`` for the GPU if there is
             one, else the CPU.
 
@@ -49,10 +53,12 @@ def load_model(name: str, device: str | None = None) -> Model:
     """
     if folder.is_trained(name):
         return folder.load(name, device, load_model)
+    if name in PRESETS:
+        name = PRESETS[name].model
     names = _PLUS.split(name)
     kinds = [part.partition(":")[0] for part in names]
-    if len(set(kinds)) < len(kinds):
-        raise ModelError(f"model {name!r} has two parts of one kind, which would share a space")
+    if len({_SPACES.get(kind, kind) for kind in kinds}) < len(kinds):
+        raise ModelError(f"model {name!r} has two parts that would share a space")
     parts = [_load_part(kind, part, device) for kind, part in zip(kinds, names, strict=True)]
     encoders = chain.from_iterable(part.encoders for part in parts)
     return Model("+".join(part.name for part in parts), tuple(encoders))
@@ -72,5 +78,6 @@ def _load_part(kind: str, name: str, device: str | None) -> Model:
     if kind == "pe_av":
         return pe_av.load(name.removeprefix("pe_av:"), device)
     raise ModelError(
-        f"there is no model {name!r}; there are {', '.join(NAMES)}, and pairs joined with '+'"
+        f"there is no model {name!r}; there are {', '.join((*PRESETS, *NAMES))}, and pairs joined "
+        "with '+'"
     )
