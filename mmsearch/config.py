@@ -10,6 +10,12 @@ INDEXES = "indexes"
 DEFAULT_INDEX = "default"
 
 
+def cache_folder() -> Path:
+    """Return where things are kept that can be made again: ``$XDG_CACHE_HOME/mmsearch``."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home, "mmsearch")
+
+
 def locate_index(name: str | None = None) -> Path:
     """Return the folder of an index, which need not exist.
 

@@ -193,7 +193,8 @@ class Hit:
         part: The part that matched.
         chunk: The stretch of the part that matched.
         text: The matching passage, for a text part.
-        signals: What spoke for the hit, by name (``cosine``, ``lexical``).
+        signals: What spoke for the hit, by name (``cosine``, ``lexical``, ``judged``).
+        approximate: Whether query and hit share no space, so that texts stood between them.
     """
 
     rank: int
@@ -204,3 +205,4 @@ class Hit:
     chunk: Chunk
     text: str | None
     signals: Mapping[str, float]
+    approximate: bool = False

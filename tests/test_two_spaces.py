@@ -10,7 +10,9 @@ from media import COLOURS, PITCHES_HZ, picture, sound, text
 
 import mmsearch
 from mmsearch import Index, Modality, Model, Space, UsageError
+from mmsearch.engine import bank
 from mmsearch.records import FieldName, FloatArray
+from mmsearch.search.bridge import across
 
 VISUAL = Space("visual", DIM, True, "tests", "1" * 64)
 ACOUSTIC = Space("acoustic", DIM, True, "tests", "2" * 64)
@@ -95,17 +97,79 @@ def test_a_text_in_both_spaces_is_shown_once(index: Index) -> None:
     assert len(names) == 6
 
 
+@pytest.fixture
+def described(media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """Its texts say which colour goes with which pitch, and one says nothing of either."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(bank, "bank_texts", lambda: ("something",))
+    text(tmp_path / "one.txt", "red high")
+    text(tmp_path / "two.txt", "blue low")
+    text(tmp_path / "three.txt", "nothing much")
+    with mmsearch.create(tmp_path / "index", model=two_space_model()) as made:
+        made.add([media / "red.png", media / "blue.png", media / "high.wav", media / "low.wav"])
+        made.add(tmp_path.glob("*.txt"))
+        yield made
+
+
 @pytest.mark.parametrize(
-    ("option", "file", "target"), [("image", "red.png", "audio"), ("audio", "high.wav", "image")]
+    ("option", "file", "target", "found"),
+    [
+        ("image", "red.png", "audio", "high.wav"),
+        ("image", "blue.png", "audio", "low.wav"),
+        ("audio", "high.wav", "image", "red.png"),
+        ("audio", "low.wav", "image", "blue.png"),
+    ],
 )
-def test_modalities_without_a_common_space_are_refused_clearly(
-    index: Index, media: Path, option: str, file: str, target: str
+def test_pictures_and_sounds_find_each_other_by_way_of_texts(
+    described: Index, media: Path, option: str, file: str, target: str, found: str
 ) -> None:
     query = {option: media / file}
-    with pytest.raises(UsageError, match=f"no space for both .* and {target}.*ask in words"):
-        index.search(**query, target=target)  # type: ignore[arg-type]
-    found = {hit.part.modality for hit in index.search(**query, k=100)}  # type: ignore[arg-type]
-    assert found == {Modality.TEXT, Modality(option)}
+    hits = described.search(**query, target=target)  # type: ignore[arg-type]
+    assert hits[0].item.path.name == found
+    assert len(hits) == 2
+    assert all(hit.approximate for hit in hits)
+    both = described.search(**query, target=[target, "text"], k=9)  # type: ignore[arg-type]
+    assert {hit.part.modality for hit in both if hit.approximate} == {Modality(target)}
+    direct = described.search(**query, k=9)  # type: ignore[arg-type]
+    assert {hit.part.modality for hit in direct} == {Modality.TEXT, Modality(option)}
+    assert not any(hit.approximate for hit in direct)
+
+
+def test_the_bank_stands_in_where_an_index_holds_no_texts(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank, "bank_texts", lambda: ("red high", "blue low", "green"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = two_space_model()
+    with mmsearch.create(tmp_path / "index", model=model) as index:
+        index.add([media / "red.png", media / "blue.png", media / "high.wav", media / "low.wav"])
+        assert index.search(image=media / "red.png", target="audio")[0].item.path.name == "high.wav"
+        assert index.search(audio=media / "low.wav", target="image")[0].item.path.name == "blue.png"
+    kept = sorted((tmp_path / "cache/mmsearch").iterdir())
+    assert len(kept) == 2
+    rows = np.load(kept[0])
+    assert rows.shape == (3, DIM)
+    # Another process reads them instead of embedding them again.
+    np.save(kept[0], np.zeros_like(rows))
+    np.save(kept[1], np.zeros_like(rows))
+    again = two_space_model().encoders[0]
+    assert not bank.bank_vectors(again).any()
+
+
+def test_the_bank_is_of_phrases_each_once() -> None:
+    texts = bank.bank_texts()
+    assert len(texts) == len(set(texts)) > 250
+    assert all(text == text.strip() and text for text in texts)
+
+
+def test_a_query_across_spaces_follows_its_nearest_texts() -> None:
+    rng = np.random.default_rng(0)
+    near, far = (rng.standard_normal((50, dim)).astype(np.float32) for dim in (8, 6))
+    found = across(3 * near[7], near, far)
+    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
+    cosines = far @ found / np.linalg.norm(far, axis=1)
+    assert cosines.argmax() == 7
+    assert cosines[7] > 0.99
 
 
 def test_words_beside_a_picture_reach_what_the_picture_cannot(index: Index, media: Path) -> None:
@@ -118,6 +182,7 @@ def test_nothing_but_unreachable_modalities_is_refused(tmp_path: Path, media: Pa
         index.add(media / "low.wav")
         with pytest.raises(UsageError, match="no space for both"):
             index.search(image=media / "red.png")
+        assert index.search(image=media / "red.png", target="audio")[0].approximate
 
 
 def test_an_index_is_refused_to_a_model_with_its_spaces_swapped(index: Index) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
 from mmsearch.engine.add import Adder
+from mmsearch.engine.bridging import bridged
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
@@ -227,8 +228,10 @@ class Index(Closing):
 
         def hits(view: View, catalog: Catalog) -> list[Hit]:
             self._refuse_moved(view.manifest, model)
-            found = resolve_targets(view, vectors, targets)
-            request = Request(vectors, query.text, found, k, where, judging(model, query, vectors))
+            by_texts = bridged(view, model, vectors, targets or ())
+            found = resolve_targets(view, vectors, by_texts, targets)
+            judge = judging(model, query, vectors)
+            request = Request(vectors, by_texts, query.text, found, k, where, judge)
             return run_search(view, catalog, request)
 
         return self._from_one_commit(hits)

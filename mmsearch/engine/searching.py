@@ -10,7 +10,7 @@ from mmsearch.engine.chunks import load_chunk
 from mmsearch.engine.judging import Judging
 from mmsearch.errors import DamagedIndexError, UsageError
 from mmsearch.fuse import Signals, fuse
-from mmsearch.records import FloatArray, Hit, Modality
+from mmsearch.records import FieldName, FloatArray, Hit, Modality
 from mmsearch.search.pool import Pool, Probe, best_words, collect
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.metadata import CHUNK_BITS
@@ -25,6 +25,7 @@ class Request:
 
     Attributes:
         vectors: By space the query's (dim,) float32 vector.
+        bridged: Where it would lie in fields that its own spaces do not reach.
         words: The query's text, for the lexical signal.
         targets: Modalities of the parts to be found.
         k: How many items.
@@ -33,6 +34,7 @@ class Request:
     """
 
     vectors: Mapping[str, FloatArray]
+    bridged: Mapping[FieldName, FloatArray]
     words: str | None
     targets: Sequence[Modality]
     k: int
@@ -46,7 +48,9 @@ def run_search(view: View, catalog: Catalog, request: Request) -> list[Hit]:
     probes = list(_probes(view, request, allowed))
     words = _words(view, catalog, request.words, allowed)
     found_by_words = np.array(sorted(words), np.int64)
-    return _hits(view, collect(probes, request.k, found_by_words), words, request.k)
+    pool = collect(probes, request.k, found_by_words)
+    approximate = {name.modality for name in request.bridged}
+    return _hits(view, pool, words, request.k, approximate)
 
 
 def allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np.bool_]:
@@ -62,11 +66,12 @@ def allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np
 
 def _probes(view: View, request: Request, allowed: NDArray[np.bool_]) -> Iterator[Probe]:
     for name, field in view.state.fields.items():
-        if name.modality in request.targets and name.space in request.vectors and field.rows:
+        asked = request.vectors.get(name.space, request.bridged.get(name))
+        if name.modality in request.targets and asked is not None and field.rows:
             mask = view.alive(name) if request.where is None else allowed[field.owners]
-            judge = request.judging.judge(view, name, field) if request.judging else None
-            query, background = request.vectors[name.space], view.background(name)
-            yield Probe(name, field, query, mask, background, judge)
+            direct = name not in request.bridged
+            judge = request.judging.judge(view, name, field) if request.judging and direct else None
+            yield Probe(name, field, asked, mask, view.background(name), judge)
 
 
 def _refuse_old(catalog: Catalog, view: View) -> None:
@@ -92,7 +97,13 @@ def _words(
         count *= 16
 
 
-def _hits(view: View, pool: Pool, words: Mapping[int, float], k: int) -> list[Hit]:
+def _hits(
+    view: View,
+    pool: Pool,
+    words: Mapping[int, float],
+    k: int,
+    approximate: Collection[Modality],
+) -> list[Hit]:
     lexical = np.array([words.get(int(i), 0.0) for i in pool.item_ids], np.float32)
     scores = fuse(Signals(pool.standings, lexical))
     order = np.lexsort((pool.item_ids, -scores))[:k]
@@ -103,6 +114,7 @@ def _hits(view: View, pool: Pool, words: Mapping[int, float], k: int) -> list[Hi
             float(scores[n]),
             int(pool.chunk_ids[n]),
             _signals(pool, n, float(lexical[n])),
+            approximate,
         )
         for rank, n in enumerate(order, start=1)
     ]
@@ -114,19 +126,33 @@ def _signals(pool: Pool, n: int, lexical: float) -> dict[str, float]:
     return found | {"judged": judged} if judged else found
 
 
-def _hit(view: View, rank: int, score: float, chunk_id: int, signals: Mapping[str, float]) -> Hit:
+def _hit(
+    view: View,
+    rank: int,
+    score: float,
+    chunk_id: int,
+    signals: Mapping[str, float],
+    approximate: Collection[Modality],
+) -> Hit:
     found = load_chunk(view, chunk_id)
-    return Hit(rank, score, None, found.item, found.part, found.chunk, found.text, signals)
+    by_texts = found.part.modality in approximate
+    return Hit(
+        rank, score, None, found.item, found.part, found.chunk, found.text, signals, by_texts
+    )
 
 
 def resolve_targets(
-    view: View, spaces: Collection[str], targets: Sequence[Modality] | None
+    view: View,
+    spaces: Collection[str],
+    bridged: Collection[FieldName],
+    targets: Sequence[Modality] | None,
 ) -> Sequence[Modality]:
     """Return the modalities to search: those asked for, else all that can be found.
 
     Args:
         view: The index.
         spaces: The names of the spaces that the query has a vector in.
+        bridged: The fields that it reaches by way of texts.
         targets: What is asked for.
 
     Raises:
@@ -135,7 +161,7 @@ def resolve_targets(
     """
     filled = [name for name in view.state.fields if view.alive(name).any()]
     held = sorted({name.modality for name in filled})
-    found = sorted({name.modality for name in filled if name.space in spaces})
+    found = sorted({n.modality for n in filled if n.space in spaces or n in bridged})
     for target in found if targets is None else targets:
         if target not in held:
             holds = ", ".join(held) or "nothing yet"

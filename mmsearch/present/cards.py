@@ -110,7 +110,8 @@ def file_link(item: Item, part: Part) -> str:
 
 
 def _score(hit: Hit) -> str:
-    return f"score {hit.score:.3f}" if hit.relevance is None else f"{hit.relevance:.0%} relevant"
+    found = f"score {hit.score:.3f}" if hit.relevance is None else f"{hit.relevance:.0%} relevant"
+    return f"≈ {found}" if hit.approximate else found
 
 
 def _details(hit: Hit) -> tuple[tuple[str, str], ...]:

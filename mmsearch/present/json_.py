@@ -51,6 +51,7 @@ def _hit(hit: Hit) -> JsonValue:
         "rank": hit.rank,
         "score": _plain(hit.score),
         "relevance": _plain(hit.relevance),
+        "approximate": hit.approximate,
         "item": {
             "id": item.id,
             "name": item.name,

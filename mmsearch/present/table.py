@@ -21,7 +21,7 @@ def hits_table(hits: Sequence[Hit], folder: Path | None = None) -> Table:
     """The hits as a table that fits the terminal it is printed on.
 
     Args:
-        hits: What a search found.
+        hits: What a search found; ≈ marks what was found by way of texts.
         folder: Paths below it are shown relative to it (the working directory, for instance).
     """
     from rich import box
@@ -41,6 +41,7 @@ def hits_table(hits: Sequence[Hit], folder: Path | None = None) -> Table:
         if text := _snippet(hit):
             found.append(f"\n{text}", style="dim")
         value = _percent(hit.relevance) if calibrated else f"{hit.score:.3f}"
+        value = f"≈ {value}" if hit.approximate else value
         matched = where(hit.part.modality, hit.chunk)
         table.add_row(str(hit.rank), value, _kind(hit), matched, found)
     return table

@@ -1,0 +1,56 @@
+"""Pictures find sounds, and sounds pictures, in models whose two spaces only texts share."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmsearch.encode import Model
+from mmsearch.engine.bank import bank_vectors
+from mmsearch.records import FieldName, FloatArray, Modality
+from mmsearch.search.bridge import NEAREST, across
+from mmsearch.search.dense import find_candidates
+from mmsearch.store.reader import View
+
+
+def bridged(
+    view: View, model: Model, vectors: Mapping[str, FloatArray], targets: Sequence[Modality]
+) -> dict[FieldName, FloatArray]:
+    """Return query vectors for the fields of targets that the query's own spaces do not reach.
+
+    The query's nearest texts say what it is, in the other space: the index's own texts, and the
+    bank's. What is found so is approximate.
+
+    Args:
+        view: The index.
+        model: Its model.
+        vectors: By space the query's (dim,) vector.
+        targets: What is asked for.
+    """
+    spoken = {name.space for name in model.fields(Modality.TEXT)}
+    start = next((space for space in vectors if space in spoken), None)
+    reached = {name.modality for name in view.state.fields if name.space in vectors}
+    missing = [name for name in view.state.fields if name.modality in set(targets) - reached]
+    if start is None:
+        return {}
+    return {
+        name: across(vectors[start], *_texts(view, model, start, vectors[start], name.space))
+        for name in missing
+        if name.space in spoken
+    }
+
+
+def _texts(
+    view: View, model: Model, start: str, query: FloatArray, goal: str
+) -> tuple[FloatArray, FloatArray]:
+    """Texts near the query in one space, and the same texts in another: (n, dim) each."""
+    names = FieldName(start, Modality.TEXT), FieldName(goal, Modality.TEXT)
+    sides = [[bank_vectors(model.encoder(name))] for name in names]
+    fields = [view.state.fields.get(name) for name in names]
+    if fields[0] is not None and fields[1] is not None and fields[0].rows:
+        found = find_candidates(fields[0], query, NEAREST, view.alive(names[0])).ids
+        ids = np.intersect1d(found, fields[1].ids)
+        for side, field in zip(sides, fields, strict=True):
+            assert field is not None
+            side.append(field.gather(field.find(ids)))
+    near, far = (np.concatenate(side) for side in sides)
+    return near, far
