@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmsearch.encode import mini
 from mmsearch.encode.base import Encoder
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.towers import Weights
 from mmsearch.encode.towers.encoders import TableEncoder
 from mmsearch.encode.towers.features import log_mel, pixels, resample
@@ -22,7 +23,7 @@ from mmsearch.metrics import first_relevant_ranks, hit_at_k
 from mmsearch.records import FloatArray, Sound
 
 DATA = Path(os.environ.get("MMSEARCH_DATA", Path(__file__).parents[2] / "shared/data"))
-TEXT, IMAGE, AUDIO = mini.load().encoders
+TEXT, IMAGE, AUDIO = mini.load(Compute()).encoders
 MAX_BYTES = 20_000_000
 
 
@@ -44,7 +45,7 @@ def picture(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
 
 
 def test_one_space_for_three_modalities() -> None:
-    model = mini.load()
+    model = mini.load(Compute())
     (space,) = model.spaces
     assert (space.name, space.dim, space.normalized) == ("mini-1", 256, True)
     assert [str(encoder.modality) for encoder in model.encoders] == ["text", "image", "audio"]
@@ -123,7 +124,7 @@ def test_embeddings_do_not_depend_on_the_batch() -> None:
 
 def test_threads_share_an_encoder() -> None:
     expected = embed(IMAGE, picture(1))
-    encoders = mini.load().encoders
+    encoders = mini.load(Compute()).encoders
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: embed(encoders[1], picture(1)), range(8)):
             np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -151,7 +152,7 @@ def test_log_mel_sees_a_tone_in_one_band() -> None:
 
 def test_a_text_query_imports_no_torch() -> None:
     code = (
-        "import sys; from mmsearch.encode import mini; text = mini.load().encoders[0];"
+        "import sys; from mmsearch.encode import mini; text = mini.load(Compute()).encoders[0];"
         "text.encode([text.prepare('a dog')]); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -159,7 +160,7 @@ def test_a_text_query_imports_no_torch() -> None:
 
 def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
     weights = Weights(tmp_path / "gone.safetensors", "gone", mini.DESIGN)
-    encoder = TableEncoder(weights, "cpu")
+    encoder = TableEncoder(weights, Compute("cpu"))
     with pytest.raises(ModelError, match=r"gone\.safetensors"):
         encoder.prepare("a dog")
     with pytest.raises(ModelError, match=r"gone\.safetensors"):

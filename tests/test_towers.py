@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from mmsearch.encode import LocalEncoder, Model, towers
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.towers.networks import build
 from mmsearch.encode.towers.shapes import (
     Design,
@@ -43,7 +44,7 @@ def make(folder: Path, text: TextTower, image: ImageTower, sound: SoundFeatures)
         for modality, shape in design.towers.items()
     }
     export(folder / towers.WEIGHTS, design, trained, tokenizer)
-    return towers.load(folder, "cpu")
+    return towers.load(folder, Compute("cpu"))
 
 
 @pytest.mark.parametrize("text", TextTower)
@@ -112,7 +113,7 @@ def test_texts_are_padded_and_their_own_states_averaged() -> None:
 def test_files_that_are_no_towers_are_named(tmp_path: Path) -> None:
     save_file({"x": np.zeros(3, np.float32)}, tmp_path / towers.WEIGHTS)
     with pytest.raises(ModelError, match=r"weights\.safetensors: not the weights of towers"):
-        towers.load(tmp_path, "cpu")
+        towers.load(tmp_path, Compute("cpu"))
     (tmp_path / towers.WEIGHTS).write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"weights\.safetensors: the weights cannot be read"):
-        towers.load(tmp_path, "cpu")
+        towers.load(tmp_path, Compute("cpu"))

@@ -17,6 +17,7 @@ from turned import COUNT, Turned, turned, two_spaces, write_pairs, write_sound
 import mmsearch
 from mmsearch.cli.train_printing import align_lines
 from mmsearch.encode import Model, aligned, folder, load_model
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.heads import Head, HeadKind, gelu
 from mmsearch.errors import ModelError, TrainingError, UsageError
 from mmsearch.records import Modality
@@ -61,7 +62,7 @@ def test_a_folder_embeds_as_it_was_trained(
     base = turned((24, 30))
     options = replace(QUICK, similarity=similarity, dim=16)
     report = train_align(manifest, model=base, out=tmp_path, options=options)
-    model = folder.load(str(tmp_path), None, lambda name, device: base)
+    model = folder.load(str(tmp_path), Compute(), lambda name: base)
     (space,) = model.spaces
     assert (space.dim, space.normalized) == (16, similarity is Similarity.DOT)
     image, text = model.encoders
@@ -242,10 +243,10 @@ def test_a_folder_whose_base_has_changed_is_refused(manifest: Path, tmp_path: Pa
     options = replace(QUICK, epochs=1, head=HeadKind.MLP)
     train_align(manifest, model=turned(), out=tmp_path, options=options)
     with pytest.raises(ModelError, match="not those installed"):
-        folder.load(str(tmp_path), None, lambda name, device: turned((30, 30)))
+        folder.load(str(tmp_path), Compute(), lambda name: turned((30, 30)))
     (tmp_path / "heads.safetensors").write_bytes(b"\0" * 20)
     with pytest.raises(ModelError, match="cannot be read"):
-        folder.load(str(tmp_path), None, lambda name, device: turned())
+        folder.load(str(tmp_path), Compute(), lambda name: turned())
     (tmp_path / "model.json").write_text('{"format": 99}')
     with pytest.raises(ModelError, match="newer version"):
         load_model(str(tmp_path))
@@ -271,7 +272,7 @@ def test_pictures_sounds_and_texts_of_two_spaces_meet_in_one(tmp_path: Path) -> 
     assert len(verdicts) == 6
     for change in report.changes:
         assert change.after.mrr > 3 / len(change.after.ranks)
-    model = folder.load(str(tmp_path / "out"), None, lambda name, device: base)
+    model = folder.load(str(tmp_path / "out"), Compute(), lambda name: base)
     with mmsearch.create(tmp_path / "index", model=model) as index:
         index.add([tmp_path / f"{number}.png" for number in range(40)])
         index.add([tmp_path / f"{number}.wav" for number in range(40)])

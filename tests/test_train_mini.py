@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from mmsearch.encode import mini, towers
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.towers.convolution import Tower, fold
 from mmsearch.encode.towers.networks import build
 from mmsearch.encode.towers.shapes import Convolution, Design, Stage, Table, TowerShape
@@ -192,8 +193,8 @@ def test_exported_weights_embed_as_trained(tmp_path: Path) -> None:
     export(path, design, trained, tokenizer)
     weights = towers.Weights(path, "mini-9")
     assert weights.design() == design
-    text, image, _ = towers.model("mini-9", weights, "cpu").encoders
-    assert text.space.sha256 != mini.load().spaces[0].sha256
+    text, image, _ = towers.model("mini-9", weights, Compute("cpu")).encoders
+    assert text.space.sha256 != mini.load(Compute()).spaces[0].sha256
     found = text.encode([text.prepare(line) for line in TEXTS])
     expected = table(Bags(tokenizer, TEXTS)[np.arange(len(TEXTS))]).detach().numpy()
     assert (found * expected).sum(axis=1).min() > 0.9995

@@ -11,6 +11,7 @@ from turned import Turned, turned, write_pairs, write_sound
 
 import mmsearch
 from mmsearch.encode import Model, folder
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.heads import HeadKind, unit
 from mmsearch.encode.rerank import PairKind, Reranker, Sight
 from mmsearch.errors import TrainingError, UsageError
@@ -58,7 +59,7 @@ def test_a_reranker_beats_the_cosine_it_adds_to(
     base = patched()
     report = train_align(many, model=base, out=tmp_path, options=options)
     assert {change.verdict for change in report.changes} == {"better"}, report.rows()
-    model = folder.load(str(tmp_path), None, lambda name, device: base)
+    model = folder.load(str(tmp_path), Compute(), lambda name: base)
     assert model.encoders == base.encoders
     with mmsearch.create(tmp_path / "index", model=model) as index:
         index.add([many.parent / f"{number}.png" for number in range(0, 320, 2)])
@@ -136,7 +137,7 @@ def test_places_are_those_of_the_space_that_is_searched(
     options = Options(Similarity.CROSS, batch_size=16, epochs=6, learning_rate=3e-3)
     report = train_align(manifest, model=base, out=tmp_path / "out", options=options)
     assert [failure.source for failure in report.failures] == [str(tmp_path / "64.wav")]
-    model = folder.load(str(tmp_path / "out"), None, lambda name, device: base)
+    model = folder.load(str(tmp_path / "out"), Compute(), lambda name: base)
     with mmsearch.create(tmp_path / "index", model=model) as index:
         index.add([tmp_path / f"{number}.wav" for number in range(20)])
         hits = index.search("item 3", target="audio", k=3)

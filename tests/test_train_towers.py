@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw
 import mmsearch
 from mmsearch.cli.app import run as command_line
 from mmsearch.encode import load_model
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.towers import WEIGHTS
 from mmsearch.encode.towers.networks import Network, build
 from mmsearch.encode.towers.shapes import ImageTower, SoundFeatures, TextTower
@@ -229,7 +230,7 @@ def test_weights_without_a_tensor_are_refused(trained: TowersReport, tmp_path: P
     del arrays[name]
     write(tmp_path / "short", whole.design(), "", arrays)
     with pytest.raises(ModelError, match="Missing key"):
-        Network(Weights(tmp_path / "short", "short"), Modality.IMAGE, "cpu")
+        Network(Weights(tmp_path / "short", "short"), Modality.IMAGE, Compute("cpu"))
 
 
 def test_weights_that_diverged_are_not_written(tmp_path: Path) -> None:

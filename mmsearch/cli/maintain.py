@@ -4,7 +4,13 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import IndexOption, JsonOption, ReportOption
+from mmsearch.cli.options import (
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    PrecisionOption,
+    ReportOption,
+)
 from mmsearch.cli.printing import (
     damage_lines,
     info_lines,
@@ -64,6 +70,8 @@ def reencode(
         typer.Option("--drop-missing", help="Leave out what cannot be read or embedded any more."),
     ] = False,
     report: ReportOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
 ) -> None:
     """Move an index to another model, from the files that it was made of.
 
@@ -73,7 +81,11 @@ def reencode(
     from mmsearch.decode import quiet_native_libraries
     from mmsearch.engine.opening import open_index
 
-    with quiet_native_libraries(), open_index(locate_index(index)) as opened:
+    where = locate_index(index)
+    with (
+        quiet_native_libraries(),
+        open_index(where, device=device, precision=precision) as opened,
+    ):
         before = opened.info()
         with progress_bar("encoding", lambda: before.items) as progress:
             done = opened.reencode(model, drop_missing=drop_missing, progress=progress)

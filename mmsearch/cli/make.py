@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import IndexOption, JsonOption, ReportOption, TextColumns
+from mmsearch.cli.options import (
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    PrecisionOption,
+    ReportOption,
+    TextColumns,
+)
 from mmsearch.cli.printing import (
     count_items,
     evaluation_lines,
@@ -36,6 +43,8 @@ def index(
         bool, typer.Option("--prune", help="Remove items below PATH whose file has vanished.")
     ] = False,
     report: ReportOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
 ) -> None:
     """Add files to an index; make the index if there is none.
 
@@ -48,7 +57,9 @@ def index(
     find_items(paths, text_columns=text or ())  # refuse wrong paths before an index is made
     with (
         quiet_native_libraries(),
-        open_or_create(locate_index(index), model=model, recipe=recipe) as opened,
+        open_or_create(
+            locate_index(index), model=model, recipe=recipe, device=device, precision=precision
+        ) as opened,
         progress_bar("indexing", lambda: count_items(paths, text or ())) as progress,
     ):
         done = opened.add(paths, text_columns=text or (), prune=prune, progress=progress)
@@ -70,11 +81,15 @@ def evaluate(
     text: TextColumns = None,
     model: Annotated[str, typer.Option(help="The model to judge.")] = "mini",
     json: JsonOption = False,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
 ) -> None:
     """Measure hit_at_1/5/10 of a model on pairs, both ways, by exact search."""
+    from mmsearch.encode import load_model
     from mmsearch.engine.evaluate import evaluate as run
 
-    for line in evaluation_lines(run(pairs, text_columns=text or (), model=model), as_json=json):
+    judged = run(pairs, text_columns=text or (), model=load_model(model, device, precision))
+    for line in evaluation_lines(judged, as_json=json):
         typer.echo(line)
 
 

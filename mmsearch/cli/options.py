@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -28,5 +28,12 @@ ReportOption: TypeAlias = Annotated[
 WhereOption: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="EXPRESSION", help="Condition on columns, such as \"lang = 'en'\"."),
+]
+DeviceOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Such as cpu or cuda:1. [default: a GPU if there is one]")
+]
+PrecisionOption: TypeAlias = Annotated[
+    Literal["fp32", "bf16"] | None,
+    typer.Option(help="Of the model's products. [default: bf16 on a GPU, else fp32]"),
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]

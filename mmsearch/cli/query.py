@@ -5,7 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from mmsearch.cli.options import IndexOption, JsonOption, WhereOption
+from mmsearch.cli.options import (
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    PrecisionOption,
+    WhereOption,
+)
 from mmsearch.cli.printing import print_hits, say
 from mmsearch.config import locate_index
 
@@ -29,13 +35,15 @@ def query(
         Path | None, typer.Option(metavar="FILE", help="Write the hits as a page with pictures.")
     ] = None,
     index: IndexOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
 ) -> None:
     """Find what fits a text, a picture, a sound, or several of them together."""
     from mmsearch.engine.opening import open_index
 
     asked: dict[str, Any] = {"text": text, "image": image, "audio": audio}
     asked |= {"target": target or None, "k": k, "where": where}
-    with open_index(locate_index(index)) as opened:
+    with open_index(locate_index(index), device=device, precision=precision) as opened:
         hits = opened.search(**asked)
     print_hits(asked, hits, as_json=json)
     if html:

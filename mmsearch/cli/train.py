@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from mmsearch.cli.options import TextColumns
+from mmsearch.cli.options import DeviceOption, TextColumns
 from mmsearch.cli.printing import say
 from mmsearch.cli.train_printing import align_lines, towers_lines
 
@@ -40,9 +40,6 @@ PatienceOption: TypeAlias = Annotated[
     typer.Option(help="Evaluations, of up to 20, without progress that end the run."),
 ]
 SeedOption: TypeAlias = Annotated[int, typer.Option(help="Of the split, the start and the order.")]
-DeviceOption: TypeAlias = Annotated[
-    str | None, typer.Option(help="Such as cpu or cuda:1. [default: a GPU if there is one]")
-]
 
 app = typer.Typer(
     name="train",

@@ -11,12 +11,12 @@ from mmsearch.config import InputLimits
 from mmsearch.encode.base import Model
 from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.clap_processor import PreparedSound, Processor
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, first_file
 from mmsearch.encode.torch_ import (
     CHARS_PER_TOKEN,
     Lazy,
     identity_sha256,
-    pick_device,
     unit_rows,
     vocabulary_sha256,
 )
@@ -47,9 +47,9 @@ TRAINED_TOKENS = 77
 class Checkpoint:
     """One CLAP checkpoint: files, processor and network, each loaded once, on first use."""
 
-    def __init__(self, source: str, device: str | None) -> None:
+    def __init__(self, source: str, compute: Compute) -> None:
         self.source = source
-        self._device = device
+        self.compute = compute
         self.folder = Lazy(self._find_folder)
         self.processor = Lazy(self._load_processor)
         self.network = Lazy(self._load_network)
@@ -64,7 +64,7 @@ class Checkpoint:
     def _load_network(self) -> Any:
         from transformers import ClapModel
 
-        return load_network(ClapModel, "CLAP", self.folder()).to(pick_device(self._device))
+        return load_network(ClapModel, "CLAP", self.folder()).to(self.compute.device)
 
     def _describe(self) -> Space:
         folder, processor = self.folder(), self.processor()
@@ -117,7 +117,7 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
         mask = np.zeros_like(tokens)
         for row, ids in enumerate(prepared):
             tokens[row, : len(ids)], mask[row, : len(ids)] = ids, 1
-        with torch.inference_mode():
+        with self._checkpoint.compute.inference():
             features = network.get_text_features(
                 torch.from_numpy(tokens).to(network.device),
                 attention_mask=torch.from_numpy(mask).to(network.device),
@@ -148,19 +148,19 @@ class AudioEncoder(CheckpointEncoder[Checkpoint]):
         network = self._checkpoint.network()
         mels = torch.from_numpy(np.stack([sound.mels for sound in prepared]))
         is_longer = torch.from_numpy(np.stack([sound.is_longer for sound in prepared]))
-        with torch.inference_mode():
+        with self._checkpoint.compute.inference():
             features = network.get_audio_features(
                 mels.to(network.device), is_longer=is_longer.to(network.device)
             )
             return unit_rows(features.pooler_output)
 
 
-def load(name: str, device: str | None) -> Model:
+def load(name: str, compute: Compute) -> Model:
     """Make the model of a CLAP checkpoint; its files are first read when they are needed.
 
     Args:
         name: A folder, or OWNER/NAME on the Hugging Face hub.
-        device: A torch device; ``None`` for the GPU if there is one, else the CPU.
+        compute: What its networks run on.
 
     Raises:
         ModelError: The name is neither, or the checkpoint is known not to work.
@@ -168,5 +168,5 @@ def load(name: str, device: str | None) -> Model:
     if reason := BROKEN.get(Path(name).name.lower()):
         raise ModelError(f"clap:{name} is refused: {reason}")
     source = folder_or_repository("clap", name)
-    checkpoint = Checkpoint(source, device)
+    checkpoint = Checkpoint(source, compute)
     return Model(f"clap:{source}", (TextEncoder(checkpoint), AudioEncoder(checkpoint)))

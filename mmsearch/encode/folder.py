@@ -7,6 +7,7 @@ from typing import Any
 
 from mmsearch.encode import aligned, towers
 from mmsearch.encode.base import Model
+from mmsearch.encode.compute import Compute
 from mmsearch.errors import ModelError
 from mmsearch.whole import written_whole
 
@@ -19,12 +20,12 @@ def is_trained(name: str) -> bool:
     return (Path(name).expanduser() / SETTINGS).is_file()
 
 
-def load(name: str, device: str | None, load_base: Callable[[str, str | None], Model]) -> Model:
+def load(name: str, compute: Compute, load_base: Callable[[str], Model]) -> Model:
     """Return the model of a folder, under its absolute path.
 
     Args:
         name: The folder.
-        device: What its networks run on.
+        compute: What its networks run on.
         load_base: Loads the model that an aligned model stands on.
 
     Raises:
@@ -33,9 +34,9 @@ def load(name: str, device: str | None, load_base: Callable[[str, str | None], M
     folder = Path(name).expanduser().absolute()
     settings = _read(folder)
     if settings.get("kind") == towers.KIND:
-        return towers.load(folder, device)
+        return towers.load(folder, compute)
     try:
-        return aligned.load(folder, settings, load_base(str(settings["base"]), device))
+        return aligned.load(folder, settings, load_base(str(settings["base"])))
     except KeyError as error:
         raise ModelError(f"{folder / SETTINGS}: does not say {error}") from error
 

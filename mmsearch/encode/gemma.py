@@ -10,13 +10,13 @@ from PIL.Image import Image
 from mmsearch.config import InputLimits
 from mmsearch.encode.base import Model
 from mmsearch.encode.checkpoint import CheckpointEncoder
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.gemma_processor import CONTEXT, PROMPTS, WINDOW_S, Prepared, Processor
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS
 from mmsearch.encode.torch_ import (
     CHARS_PER_TOKEN,
     Lazy,
     identity_sha256,
-    pick_device,
     unit_rows,
     vocabulary_sha256,
 )
@@ -45,9 +45,9 @@ IMAGE_SIDE = 1600
 class Checkpoint:
     """One checkpoint: files, processor and network, each loaded once, on first use."""
 
-    def __init__(self, source: str, device: str | None) -> None:
+    def __init__(self, source: str, compute: Compute) -> None:
         self.source = source
-        self._device = device
+        self.compute = compute
         self.folder = Lazy(self._find_folder)
         self.processor = Lazy(lambda: Processor(self.folder()))
         self.network = Lazy(self._load_network)
@@ -60,7 +60,7 @@ class Checkpoint:
         from transformers import EmbeddingGemma2Model
 
         network = load_network(EmbeddingGemma2Model, "EmbeddingGemma 2", self.folder())
-        return network.to(pick_device(self._device))
+        return network.to(self.compute.device)
 
     def _describe(self) -> Space:
         folder, processor = self.folder(), self.processor()
@@ -85,7 +85,7 @@ class Checkpoint:
         network = self.network()
         arrays = self.processor().batch(samples)
         inputs = {name: torch.from_numpy(a).to(network.device) for name, a in arrays.items()}
-        with torch.inference_mode():
+        with self.compute.inference():
             states = network(**inputs).last_hidden_state.float()
             return unit_rows(masked_mean(states, inputs["attention_mask"]))
 
@@ -152,17 +152,17 @@ class AudioEncoder(CheckpointEncoder[Checkpoint]):
         return self._checkpoint.embed(prepared)
 
 
-def load(name: str, device: str | None) -> Model:
+def load(name: str, compute: Compute) -> Model:
     """Make the model of a checkpoint; its files are first read when they are needed.
 
     Args:
         name: A folder, or OWNER/NAME on the Hugging Face hub.
-        device: A torch device; ``None`` for the GPU if there is one, else the CPU.
+        compute: What its networks run on.
 
     Raises:
         ModelError: The name is neither.
     """
     source = folder_or_repository("gemma", name)
-    checkpoint = Checkpoint(source, device)
+    checkpoint = Checkpoint(source, compute)
     encoders = (TextEncoder(checkpoint), ImageEncoder(checkpoint), AudioEncoder(checkpoint))
     return Model(f"gemma:{source}", encoders)

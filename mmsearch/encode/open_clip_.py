@@ -11,6 +11,7 @@ from PIL.Image import Image
 from mmsearch.config import InputLimits
 from mmsearch.encode.base import Model
 from mmsearch.encode.checkpoint import CheckpointEncoder
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, hub_folder
 from mmsearch.encode.open_clip_recipe import LOCAL, Recipe, find_recipe
 from mmsearch.encode.torch_ import (
@@ -19,7 +20,6 @@ from mmsearch.encode.torch_ import (
     identity_sha256,
     load_error,
     one_line,
-    pick_device,
     unit_rows,
     vocabulary_sha256,
 )
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 class Checkpoint:
     """One open_clip checkpoint: recipe, tokenizer and network, each loaded once, on first use."""
 
-    def __init__(self, name: str, device: str | None) -> None:
+    def __init__(self, name: str, compute: Compute) -> None:
         self.name = name
-        self._device = device
+        self.compute = compute
         self.recipe = Lazy(lambda: find_recipe(name))
         self.tokenizer = Lazy(self._load_tokenizer)
         self.network = Lazy(self._load_network)
@@ -48,7 +48,7 @@ class Checkpoint:
         """Return open_clip's module in evaluation mode and its transform for pictures."""
         import open_clip
 
-        recipe, device = self.recipe(), pick_device(self._device)
+        recipe, device = self.recipe(), self.compute.device
         settings = _text_tower_settings(recipe)
         try:
             # From a file open_clip takes OpenAI's mean and standard deviation, whatever the tag
@@ -156,7 +156,7 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
         import torch
 
         network, _ = self._checkpoint.network()
-        with torch.inference_mode():
+        with self._checkpoint.compute.inference():
             tokens = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
             return unit_rows(network.encode_text(tokens))
 
@@ -167,7 +167,7 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
         network, _ = self._checkpoint.network()
         padding = self._checkpoint.tokenizer().ids("")[-1]
         ids = np.stack(prepared)
-        with torch.inference_mode():
+        with self._checkpoint.compute.inference():
             tokens = torch.from_numpy(ids).to(network.logit_scale.device)
             rows = _last_layer(network, "text", tokens)
         return [row[line != padding] for row, line in zip(rows, ids, strict=True)]
@@ -196,7 +196,7 @@ class ImageEncoder(CheckpointEncoder[Checkpoint]):
         import torch
 
         network, _ = self._checkpoint.network()
-        with torch.inference_mode():
+        with self._checkpoint.compute.inference():
             pixels = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
             return unit_rows(network.encode_image(pixels))
 
@@ -205,7 +205,7 @@ class ImageEncoder(CheckpointEncoder[Checkpoint]):
         import torch
 
         network, _ = self._checkpoint.network()
-        with torch.inference_mode():
+        with self._checkpoint.compute.inference():
             pixels = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
             return list(_last_layer(network, "image", pixels))
 
@@ -222,12 +222,12 @@ def _last_layer(network: Any, side: str, inputs: Any) -> FloatArray:
     return rows
 
 
-def load(name: str, device: str | None) -> Model:
+def load(name: str, compute: Compute) -> Model:
     """Make the model of an open_clip checkpoint; its files are first read when they are needed.
 
     Args:
         name: ``ARCH/TAG`` or ``local-dir:PATH``.
-        device: A torch device; ``None`` for the GPU if there is one, else the CPU.
+        compute: What its networks run on.
 
     Raises:
         ModelError: The name is neither, or the folder does not exist.
@@ -239,7 +239,7 @@ def load(name: str, device: str | None) -> Model:
         name = f"{LOCAL}{folder}"
     elif not all(name.partition("/")):
         raise ModelError(f"open_clip:{name}: give open_clip:ARCH/TAG or open_clip:{LOCAL}PATH")
-    checkpoint = Checkpoint(name, device)
+    checkpoint = Checkpoint(name, compute)
     return Model(f"open_clip:{name}", (TextEncoder(checkpoint), ImageEncoder(checkpoint)))
 
 

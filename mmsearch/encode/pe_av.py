@@ -13,6 +13,7 @@ import numpy as np
 from mmsearch.config import InputLimits
 from mmsearch.encode.base import Model
 from mmsearch.encode.checkpoint import CheckpointEncoder
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS
 from mmsearch.encode.pe_av_processor import CONTEXT, Processor
 from mmsearch.encode.torch_ import (
@@ -21,7 +22,6 @@ from mmsearch.encode.torch_ import (
     identity_sha256,
     load_error,
     one_line,
-    pick_device,
     vocabulary_sha256,
 )
 from mmsearch.encode.transformers_ import checkpoint_folder, folder_or_repository, version_free
@@ -46,9 +46,9 @@ WINDOW_S = 30.0
 class Checkpoint:
     """One checkpoint: files, processor and network, each loaded once, on first use."""
 
-    def __init__(self, source: str, device: str | None) -> None:
+    def __init__(self, source: str, compute: Compute) -> None:
         self.source = source
-        self._device = device
+        self.compute = compute
         self.folder = Lazy(lambda: checkpoint_folder("PE-AV", source, NEEDED, EXTRAS))
         self.config = Lazy(self._load_config)
         self.processor = Lazy(lambda: Processor(self.folder()))
@@ -91,7 +91,7 @@ class Checkpoint:
         except Exception as error:  # torch, safetensors and transformers raise many kinds
             raise load_error(path, error) from error
         assert isinstance(network, torch.nn.Module)
-        return network.eval().to(pick_device(self._device))
+        return network.eval().to(self.compute.device)
 
     def _describe(self) -> Space:
         processor = self.processor()
@@ -157,7 +157,7 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
             torch.from_numpy(array).to(network.device)
             for array in filled(prepared, self._checkpoint.processor().pad_id)
         )
-        with torch.inference_mode():
+        with self._checkpoint.compute.inference():
             # The model's own get_text_audio_embeds fails in transformers 5.23: it does not ask for
             # the states that it reads.
             said = network.text_model(ids, attention_mask=mask, output_hidden_states=True)
@@ -189,22 +189,22 @@ class AudioEncoder(CheckpointEncoder[Checkpoint]):
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length).tolist()
             samples = torch.from_numpy(np.stack([prepared[row] for row in rows])[:, None])
-            with torch.inference_mode():
+            with self._checkpoint.compute.inference():
                 said = network.get_audio_embeds(samples.to(network.device))
             found[rows] = said.float().cpu().numpy()
         return found
 
 
-def load(name: str, device: str | None) -> Model:
+def load(name: str, compute: Compute) -> Model:
     """Make the model of a checkpoint; its files are first read when they are needed.
 
     Args:
         name: A folder, or OWNER/NAME on the Hugging Face hub.
-        device: A torch device; ``None`` for the GPU if there is one, else the CPU.
+        compute: What its networks run on.
 
     Raises:
         ModelError: The name is neither.
     """
     source = folder_or_repository("pe_av", name)
-    checkpoint = Checkpoint(source, device)
+    checkpoint = Checkpoint(source, compute)
     return Model(f"pe_av:{source}", (TextEncoder(checkpoint), AudioEncoder(checkpoint)))

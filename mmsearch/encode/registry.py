@@ -5,8 +5,9 @@ from itertools import chain
 
 from mmsearch.encode import clap, folder, gemma, open_clip_, pe_av
 from mmsearch.encode.base import Model
+from mmsearch.encode.compute import Compute, Precision
 from mmsearch.encode.presets import PRESETS
-from mmsearch.errors import ModelError
+from mmsearch.errors import ModelError, UsageError
 
 NAMES = (
     "open_clip:ARCH/TAG",
@@ -31,7 +32,7 @@ _PLUS = re.compile(r"\+(?=mini\b|open_clip:|clap:|pe_av:|gemma:)")
 """The plus signs that join names; others belong to a path."""
 
 
-def load_model(name: str, device: str | None = None) -> Model:
+def load_model(name: str, device: str | None = None, precision: str | None = None) -> Model:
     """Return the model of a name; weights are loaded when they are first needed.
 
     A pair embeds a text in both of its spaces: ``open_clip:ViT-B-32/laion2b_s34b_b79k`` finds
@@ -44,39 +45,47 @@ def load_model(name: str, device: str | None = None) -> Model:
             ``mmsearch train`` has written.
         device: A torch device such as ``cpu`` or ``cuda:1``; ``None`` for the GPU if there is
             one, else the CPU.
+        precision: ``fp32`` or ``bf16``; ``None`` for bf16 on a GPU, fp32 elsewhere.
 
     Returns:
         The model, under a name that loads it from any working directory.
 
     Raises:
+        UsageError: There is no such precision.
         ModelError: The name is unknown, or two of its parts would share a space.
     """
+    if precision and precision not in set(Precision):
+        raise UsageError(f"precision {precision!r}: choose {' or '.join(Precision)}")
+    return _load(name, Compute(device, Precision(precision) if precision else None))
+
+
+def _load(name: str, compute: Compute) -> Model:
     if folder.is_trained(name):
-        return folder.load(name, device, load_model)
+        return folder.load(name, compute, lambda base: _load(base, compute))
     if name in PRESETS:
         name = PRESETS[name].model
     names = _PLUS.split(name)
     kinds = [part.partition(":")[0] for part in names]
     if len({_SPACES.get(kind, kind) for kind in kinds}) < len(kinds):
         raise ModelError(f"model {name!r} has two parts that would share a space")
-    parts = [_load_part(kind, part, device) for kind, part in zip(kinds, names, strict=True)]
+    parts = [_load_part(kind, part, compute) for kind, part in zip(kinds, names, strict=True)]
     encoders = chain.from_iterable(part.encoders for part in parts)
     return Model("+".join(part.name for part in parts), tuple(encoders))
 
 
-def _load_part(kind: str, name: str, device: str | None) -> Model:
+def _load_part(kind: str, name: str, compute: Compute) -> Model:
     if name == "mini":
         from mmsearch.encode import mini
 
-        return mini.load()
+        return mini.load(compute)
     if kind == "open_clip":
-        return open_clip_.load(name.removeprefix("open_clip:"), device)
+        return open_clip_.load(name.removeprefix("open_clip:"), compute)
     if kind == "clap":
-        return clap.load(name.removeprefix("clap:"), device)
+        return clap.load(name.removeprefix("clap:"), compute)
     if kind == "gemma":
-        return gemma.load(name.removeprefix("gemma:"), device)
+        return gemma.load(name.removeprefix("gemma:"), compute)
     if kind == "pe_av":
-        return pe_av.load(name.removeprefix("pe_av:"), device)
+        return pe_av.load(name.removeprefix("pe_av:"), compute)
     raise ModelError(
         f"there is no model {name!r}; there are {', '.join((*PRESETS, *NAMES))}, and pairs joined "
         "with '+'"

@@ -1,4 +1,4 @@
-"""What the torch adapters share: a thread-safe lazy value, the device, unit rows, the hash."""
+"""What the torch adapters share: a thread-safe lazy value, unit rows, the hash, errors."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from mmsearch.errors import ModelError, UsageError
+from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray
 
 if TYPE_CHECKING:
@@ -38,24 +38,6 @@ class Lazy(Generic[T]):
                 if self._made is None:
                     self._made = (self._make(),)
         return self._made[0]
-
-
-def pick_device(name: str | None) -> "torch.device":
-    """Return the named torch device; without a name the first CUDA GPU, else the CPU.
-
-    Raises:
-        UsageError: torch knows no such device, or it is not in this machine.
-    """
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"device {name!r} cannot be used: {one_line(error)}") from error
-    return device
 
 
 def unit_rows(features: "torch.Tensor") -> FloatArray:

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,11 +49,19 @@ class Index(Closing):
     Searching is thread-safe and sees every commit as soon as it is made, also by other processes.
     """
 
-    def __init__(self, path: PathLike, model: Model | None = None) -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        model: Model | None = None,
+        *,
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> None:
         """Open an index; see :func:`mmsearch.open`."""
         self.path = Path(path)
         self._reader = Reader(self.path)
         self._given_model = model
+        self._load_model = partial(load_model, device=device, precision=precision)
 
     @cached_property
     def model(self) -> Model:
@@ -77,7 +85,7 @@ class Index(Closing):
                 f"{self.path}: its model {name} is gone; if it lies elsewhere now, "
                 f"`mmsearch reencode --index {_option(self.path)} --model FOLDER` says so"
             )
-        return load_model(name)
+        return self._load_model(name)
 
     def _manifest(self) -> Manifest:
         with self._reader.view() as view:
@@ -148,7 +156,7 @@ class Index(Closing):
             ModelError: The model cannot be loaded.
         """
         model = model or self._given_model or self._manifest().model
-        loaded = load_model(model) if isinstance(model, str) else model
+        loaded = self._load_model(model) if isinstance(model, str) else model
         run = Reencoder(self._reader, loaded, drop_missing=drop_missing, progress=progress)
         report = run.run()
         if self._manifest().spaces == loaded.spaces:

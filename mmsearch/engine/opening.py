@@ -18,7 +18,12 @@ DEFAULT_MODEL = "mini"
 
 
 def create(
-    path: PathLike, *, model: str | Model = DEFAULT_MODEL, recipe: str | None = None
+    path: PathLike,
+    *,
+    model: str | Model = DEFAULT_MODEL,
+    recipe: str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
 ) -> Index:
     """Make a new, empty index.
 
@@ -26,6 +31,8 @@ def create(
         path: A folder that does not hold an index yet; it is made.
         model: A model's name, or a model of your own encoders.
         recipe: FAISS factory string for all fields; chosen by size by default.
+        device: What a named model runs on; a GPU if there is one by default.
+        precision: ``fp32`` or ``bf16``, of a named model; bf16 on a GPU by default.
 
     Raises:
         UsageError: There is an index already, or the recipe does not fit the model.
@@ -34,7 +41,7 @@ def create(
     folder = Path(path)
     if _is_index(folder):
         raise UsageError(f"{folder}: there is an index here already; open it")
-    loaded = load_model(model) if isinstance(model, str) else model
+    loaded = load_model(model, device, precision) if isinstance(model, str) else model
     if recipe:
         for space in loaded.spaces:
             check_recipe(recipe, space.dim)
@@ -44,19 +51,27 @@ def create(
     return open_index(folder, model=loaded)
 
 
-def open_index(path: PathLike, *, model: Model | None = None) -> Index:
+def open_index(
+    path: PathLike,
+    *,
+    model: Model | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Index:
     """Open an index.
 
     Args:
         path: Its folder.
         model: The model, where its name does not load it.
+        device: What the model runs on; a GPU if there is one by default.
+        precision: ``fp32`` or ``bf16``; bf16 on a GPU by default.
 
     Raises:
         IndexNotFoundError: There is none.
         IndexFormatError: A newer version of mmsearch wrote it.
         DamagedIndexError: It is damaged.
     """
-    index = Index(path, model)
+    index = Index(path, model, device=device, precision=precision)
     try:
         index.info()
     except BaseException:
@@ -65,7 +80,14 @@ def open_index(path: PathLike, *, model: Model | None = None) -> Index:
     return index
 
 
-def open_or_create(path: PathLike, *, model: str | None = None, recipe: str | None = None) -> Index:
+def open_or_create(
+    path: PathLike,
+    *,
+    model: str | None = None,
+    recipe: str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Index:
     """Open an index, or make it where there is none.
 
     Raises:
@@ -73,8 +95,9 @@ def open_or_create(path: PathLike, *, model: str | None = None, recipe: str | No
     """
     folder = Path(path)
     if not _is_index(folder):
-        return create(folder, model=model or DEFAULT_MODEL, recipe=recipe)
-    index = open_index(folder)
+        name = model or DEFAULT_MODEL
+        return create(folder, model=name, recipe=recipe, device=device, precision=precision)
+    index = open_index(folder, device=device, precision=precision)
     try:
         _refuse_other(index.info(), model, recipe)
     except BaseException:

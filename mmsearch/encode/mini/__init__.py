@@ -1,10 +1,12 @@
 """The embedded model: one space for text, image and audio, shipped in the package."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from mmsearch.encode import towers
 from mmsearch.encode.base import Model
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.towers.shapes import Convolution, Design, Stage, Table
 from mmsearch.records import Modality
 
@@ -24,9 +26,12 @@ DESIGN = Design(
 """What the file of mini-1 holds, which does not say so itself."""
 
 
-def load() -> Model:
-    """The model ``mini``: one space, three encoders; imports no torch."""
-    return towers.model("mini", _weights(), "cpu")
+def load(compute: Compute) -> Model:
+    """The model ``mini``: one space, three encoders; imports no torch.
+
+    Its networks are so small that they run on the CPU, unless a device is named.
+    """
+    return towers.model("mini", _weights(), replace(compute, name=compute.name or "cpu"))
 
 
 @cache

@@ -7,6 +7,7 @@ itself: kinds, sizes and inputs of the towers, and the vocabulary.
 from pathlib import Path
 
 from mmsearch.encode.base import Encoder, Model
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.towers.encoders import (
     AudioEncoder,
     ImageEncoder,
@@ -23,20 +24,20 @@ KIND = "towers"
 WEIGHTS = "weights.safetensors"
 
 
-def load(folder: Path, device: str | None) -> Model:
+def load(folder: Path, compute: Compute) -> Model:
     """The model of a folder that training has written."""
-    return model(str(folder), Weights(folder / WEIGHTS, str(folder)), device)
+    return model(str(folder), Weights(folder / WEIGHTS, str(folder)), compute)
 
 
-def model(name: str, weights: Weights, device: str | None) -> Model:
+def model(name: str, weights: Weights, compute: Compute) -> Model:
     """The model of a weights file; imports no torch."""
     towers = weights.design().towers
     encoders: list[Encoder] = []
     if Modality.TEXT in towers:
         table = isinstance(towers[Modality.TEXT], Table)
-        encoders.append((TableEncoder if table else SequenceEncoder)(weights, device))
+        encoders.append((TableEncoder if table else SequenceEncoder)(weights, compute))
     if Modality.IMAGE in towers:
-        encoders.append(ImageEncoder(weights, device))
+        encoders.append(ImageEncoder(weights, compute))
     if Modality.AUDIO in towers:
-        encoders.append(AudioEncoder(weights, device))
+        encoders.append(AudioEncoder(weights, compute))
     return Model(name, tuple(encoders))

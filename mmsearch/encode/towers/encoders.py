@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from mmsearch.config import InputLimits
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.torch_ import CHARS_PER_TOKEN, Lazy
 from mmsearch.encode.towers.features import MAX_SECONDS, pixels, spectrogram
 from mmsearch.encode.towers.shapes import Gru, Transformer
@@ -24,13 +25,13 @@ class _TowerEncoder:
 
     Args:
         weights: The file.
-        device: What its network runs on; ``None`` for the GPU if there is one.
+        compute: What its network runs on.
     """
 
     modality: Modality
 
-    def __init__(self, weights: Weights, device: str | None) -> None:
-        self._weights, self._device = weights, device
+    def __init__(self, weights: Weights, compute: Compute) -> None:
+        self._weights, self._compute = weights, compute
         self._network = Lazy(self._load)
 
     @property
@@ -45,7 +46,7 @@ class _TowerEncoder:
     def _load(self) -> "Network":
         from mmsearch.encode.towers.networks import Network
 
-        return Network(self._weights, self.modality, self._device)
+        return Network(self._weights, self.modality, self._compute)
 
     def _nothing(self) -> FloatArray:
         return np.zeros((0, self.space.dim), np.float32)
@@ -61,8 +62,8 @@ class TableEncoder(_TowerEncoder):
     batch_size = 256
     limits = InputLimits()
 
-    def __init__(self, weights: Weights, device: str | None) -> None:
-        super().__init__(weights, device)
+    def __init__(self, weights: Weights, compute: Compute) -> None:
+        super().__init__(weights, compute)
         self._table = Lazy(self._load_table)
 
     def prepare(self, decoded: str) -> NDArray[np.int64]:

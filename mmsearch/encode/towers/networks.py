@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmsearch.encode.torch_ import load_error, pick_device
+from mmsearch.encode.compute import Compute
+from mmsearch.encode.torch_ import load_error
 from mmsearch.encode.towers.attention import VitTower
 from mmsearch.encode.towers.convolution import Tower, fold
 from mmsearch.encode.towers.features import cepstrum
@@ -71,7 +72,7 @@ def input_of(design: Design, modality: Modality) -> Callable[..., Any]:
 class Network:
     """The trained tower of one modality on its device, ready to embed."""
 
-    def __init__(self, weights: Weights, modality: Modality, device: str | None) -> None:
+    def __init__(self, weights: Weights, modality: Modality, compute: Compute) -> None:
         design = weights.design()
         tower = build(design, modality)
         arrays = weights.arrays(f"{modality}.")
@@ -82,7 +83,7 @@ class Network:
             tower.load_state_dict(state)
         except RuntimeError as error:  # a tensor is missing, too many, or of another shape
             raise load_error(weights.path, error) from error
-        self._device = pick_device(device)
+        self._compute, self._device = compute, compute.device
         self._tower: Any = (
             (fold(tower) if isinstance(tower, Tower) else tower).to(self._device).eval()
         )
@@ -98,5 +99,6 @@ class Network:
 
     def _run(self, work: Callable[[Any], Tensor], arrays: Sequence[NDArray[Any]]) -> FloatArray:
         tensors = [torch.from_numpy(array).to(self._device) for array in arrays]
-        with torch.inference_mode():
-            return np.asarray(work(self._to_input(*tensors)).cpu().numpy(), np.float32)
+        with self._compute.inference():
+            found = work(self._to_input(*tensors)).float()
+        return np.asarray(found.cpu().numpy(), np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.encode import Model, folder, load_model
-from mmsearch.encode.torch_ import pick_device
+from mmsearch.encode.compute import Compute
 from mmsearch.train.align.fit_heads import fit_heads
 from mmsearch.train.align.fit_reranker import fit_reranker
 from mmsearch.train.align.options import Options
@@ -58,7 +58,7 @@ def train_align(
     paths = [pairs] if isinstance(pairs, str | os.PathLike) else list(pairs)
     prepared = prepare(paths, text_columns, group, base, options, home, tell)
     fit = fit_reranker if options.similarity.reranks else fit_heads
-    settings, changes, journal = fit(prepared, pick_device(device), tell)
+    settings, changes, journal = fit(prepared, Compute(device).device, tell)
     folder.write(home, settings)
     steps, figures = journal.series("mrr")
     report = AlignReport(

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mmsearch.encode import folder
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.mini import DIM
-from mmsearch.encode.torch_ import pick_device
 from mmsearch.encode.towers import KIND, WEIGHTS
 from mmsearch.encode.towers.shapes import Design, Table
 from mmsearch.errors import TrainingError
@@ -159,7 +159,7 @@ class Recipe:
         bags = Bags(tokenizer, texts)
         vectors = table(bags[np.arange(len(bags))])
         fold = folds(pairs, self.views.owners)
-        task = ImageTask(self.views, heads, fold, vectors, pairs, self.seed, pick_device(None))
+        task = ImageTask(self.views, heads, fold, vectors, pairs, self.seed, Compute().device)
         train(task, replace(IMAGE_PLAN, seed=self.seed), self.home / "image")
         return task
 
@@ -176,7 +176,7 @@ class Recipe:
         sounds = recordings(self.data)
         clips = make_clips(sounds, wanted, self.data, self.out / "clips", self.seed, self.workers)
         words = self._sound_words(label_names(sounds))
-        task = AudioTask(clips, words, self.seed, pick_device(None))
+        task = AudioTask(clips, words, self.seed, Compute().device)
         train(task, replace(AUDIO_PLAN, seed=self.seed), self.home / f"audio{kept}")
         return task
 

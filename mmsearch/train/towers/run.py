@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmsearch.encode import Model, folder, load_model, towers
-from mmsearch.encode.torch_ import pick_device
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.towers.networks import build
 from mmsearch.encode.towers.shapes import Design, Table
 from mmsearch.records import FloatArray, Modality, Part
@@ -87,7 +87,7 @@ def train_towers(
         beside = first if first.is_dir() else first.parent
         targets = teach(teacher, material.parts, beside, target / "teacher", tell)
     design = _design(material, options)
-    model = _untrained(design, material, targets, options).to(pick_device(device))
+    model = _untrained(design, material, targets, options).to(Compute(device).device)
     about = subject(options, material.pairings, _makers(material, targets))
     course = plan(options, material.of(Split.TRAIN), about)
     task = _task(model, material, targets, options)
