@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from mmsearch.encode import Model
+from mmsearch.encode.batching import Batching
 from mmsearch.engine.jobs import Job, Prepared, prepare
 from mmsearch.engine.triage import Verdict
+from mmsearch.records import FieldName
 
 WORKERS = os.cpu_count() or 1
 QUEUED_CHUNKS = 256
@@ -129,14 +131,15 @@ class Batcher:
     def __init__(self, model: Model, finished: Callable[[Job], None]) -> None:
         self._model = model
         self._finished = finished
-        self._waiting: dict[Any, list[Prepared]] = {}
+        self._waiting: dict[FieldName, list[Prepared]] = {}
+        self._encoders: dict[FieldName, Batching] = {}
 
     def add(self, prepared: Prepared) -> None:
         """Take a chunk; encode when the batch is full."""
         waiting = self._waiting.setdefault(prepared.name, [])
         waiting.append(prepared)
         prepared.job.missing += 1
-        if len(waiting) >= self._model.encoder(prepared.name).batch_size:
+        if len(waiting) >= self._encoder(prepared.name).size:
             self._encode(prepared.name)
 
     def close(self, job: Job) -> None:
@@ -150,9 +153,14 @@ class Batcher:
         for name in list(self._waiting):
             self._encode(name)
 
-    def _encode(self, name: Any) -> None:
+    def _encoder(self, name: FieldName) -> Batching:
+        if name not in self._encoders:
+            self._encoders[name] = Batching(self._model.encoder(name))
+        return self._encoders[name]
+
+    def _encode(self, name: FieldName) -> None:
         batch = self._waiting.pop(name)
-        vectors = self._model.encoder(name).encode([prepared.value for prepared in batch])
+        vectors = self._encoder(name)([prepared.value for prepared in batch])
         for prepared, vector in zip(batch, vectors, strict=True):
             prepared.job.fill(name, prepared.row, vector)
             if prepared.job.complete:

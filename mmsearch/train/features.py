@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.encode import Encoder, Model
+from mmsearch.encode.batching import Batching
 from mmsearch.encode.heads import unit
 from mmsearch.engine.jobs import decode_for
 from mmsearch.errors import MMSearchError
@@ -85,20 +86,21 @@ def _embed(parts: Sequence[Part], name: FieldName, encoder: Encoder) -> FloatArr
     """(n, dim) float32: for each part the mean of its stretches, at unit length."""
     sums = np.zeros((len(parts), encoder.space.dim), np.float32)
     waiting: list[tuple[int, Any]] = []
+    batching = Batching(encoder)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         work = partial(prepared, name=name, encoder=encoder)
         for number, values in enumerate(pool.map(work, parts)):
             waiting += [(number, value) for value in values]
-            while len(waiting) >= encoder.batch_size:
-                _add(sums, waiting[: encoder.batch_size], encoder)
-                waiting = waiting[encoder.batch_size :]
+            while len(waiting) >= batching.size:
+                batch, waiting = waiting[: batching.size], waiting[batching.size :]
+                _add(sums, batch, batching)
     if waiting:
-        _add(sums, waiting, encoder)
+        _add(sums, waiting, batching)
     return unit(sums)
 
 
-def _add(sums: FloatArray, batch: Sequence[tuple[int, Any]], encoder: Encoder) -> None:
-    np.add.at(sums, [at for at, _ in batch], encoder.encode([value for _, value in batch]))
+def _add(sums: FloatArray, batch: Sequence[tuple[int, Any]], embed: Batching) -> None:
+    np.add.at(sums, [at for at, _ in batch], embed([value for _, value in batch]))
 
 
 def prepared(part: Part, name: FieldName, encoder: Encoder) -> list[Any]:

@@ -1,0 +1,73 @@
+"""When memory runs out, batches get smaller; nothing is lost and nothing else is swallowed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeEncoder, fake_model
+from media import COLOURS, picture
+
+import mmsearch
+from mmsearch import Model, ModelError
+from mmsearch.encode.batching import Batching
+from mmsearch.records import FloatArray, Modality
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+class Narrow(FakeEncoder):
+    """Has memory for a few inputs at a time."""
+
+    batch_size = 16
+
+    def __init__(self, modality: Modality, room: int, error: Exception) -> None:
+        super().__init__(modality)
+        self._room, self._error = room, error
+        self.sizes: list[int] = []
+
+    def encode(self, prepared: Sequence[list[str]]) -> FloatArray:
+        self.sizes.append(len(prepared))
+        if len(prepared) > self._room:
+            raise self._error
+        return super().encode(prepared)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["gpu", "python", "cpu"])
+def test_batches_are_halved_until_they_fit(error: Exception) -> None:
+    encoder = Narrow(Modality.TEXT, 5, error)
+    batching = Batching(encoder)
+    words = [encoder.prepare(f"word{number}") for number in range(16)]
+    found = batching(words)
+    np.testing.assert_array_equal(found, FakeEncoder(Modality.TEXT).encode(words))
+    assert encoder.sizes == [16, 8, 4, 4, 4, 4]
+    batching(words[:6])
+    assert encoder.sizes[6:] == [4, 2]  # it is not tried again
+    assert batching.size == 4
+
+
+def test_no_memory_at_all_says_what_to_do() -> None:
+    batching = Batching(Narrow(Modality.IMAGE, 0, ERRORS[0]))
+    with pytest.raises(ModelError, match="not enough memory to embed one image at a time: close"):
+        batching([["red"]] * 3)
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    batching = Batching(Narrow(Modality.IMAGE, 0, RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        batching([["red"]] * 3)
+
+
+def test_an_index_is_filled_with_little_memory(tmp_path: Path) -> None:
+    for number in range(20):
+        picture(tmp_path / f"{number}.png", list(COLOURS)[number % 3])
+    text = fake_model().encoders[0]
+    narrow = Model("fake", (text, Narrow(Modality.IMAGE, 3, ERRORS[0])))
+    with mmsearch.create(tmp_path / "index", model=narrow) as index:
+        assert index.add(tmp_path.glob("*.png")).added == 20
+        assert index.search("red", target="image", k=1)[0].signals["cosine"] > 0.99
