@@ -100,6 +100,16 @@ def reencode(
         raise typer.Exit(1)
 
 
+def doctor() -> None:
+    """Look at versions, devices, downloads and speed, and say what to mend."""
+    from mmsearch.engine.doctor import examine
+
+    for finding in examine():
+        typer.echo(f"{finding.name:10} {finding.found}")
+        if finding.advice:
+            typer.echo(f"{'':10} → {finding.advice}")
+
+
 def verify(index: IndexOption = None) -> None:
     """Check every file and record of an index."""
     from mmsearch.engine.opening import verify as check

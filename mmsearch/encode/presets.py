@@ -14,6 +14,7 @@ class Preset:
         licence: Of the weights.
         size: Of the download, about.
         good_for: What to choose it for.
+        repositories: Of the hub, that hold its weights.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Preset:
     licence: str
     size: str
     good_for: str
+    repositories: tuple[str, ...] = ()
 
 
 _EVERY = (
@@ -40,6 +42,7 @@ _EVERY = (
         "MIT; Apache-2.0",
         "1.2 GB",
         "speed on a CPU; English",
+        ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "laion/clap-htsat-unfused"),
     ),
     Preset(
         "siglip2",
@@ -48,6 +51,7 @@ _EVERY = (
         "Apache-2.0",
         "2.1 GB",
         "most uses (recommended); pictures by words of 109 languages",
+        ("timm/ViT-B-16-SigLIP2-256", "laion/clap-htsat-unfused"),
     ),
     Preset(
         "quality",
@@ -56,6 +60,7 @@ _EVERY = (
         "Apache-2.0",
         "6 GB",
         "the best hits for pictures, on a GPU; English",
+        ("timm/PE-Core-L-14-336", "facebook/pe-av-small"),
     ),
     Preset(
         "gemma",
@@ -64,6 +69,7 @@ _EVERY = (
         "Apache-2.0",
         "1.5 GB",
         "long texts and speech, many languages; pictures and sounds in one space",
+        ("google/embeddinggemma-2",),
     ),
 )
 
