@@ -1,5 +1,6 @@
 """What a person asks: one or several modalities, decoded and embedded."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from mmsearch.encode import AskingEncoder, Encoder, Model
 from mmsearch.engine.jobs import decode_for
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality, Part, Sound
+
+log = logging.getLogger(__name__)
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image
 SoundLike: TypeAlias = str | os.PathLike[str] | Sound
@@ -84,9 +87,19 @@ def _embed_all(model: Model, name: FieldName, values: Sequence[object]) -> list[
     prepare = encoder.prepare_query if isinstance(encoder, AskingEncoder) else encoder.prepare
     sums = np.zeros((len(values), encoder.space.dim), np.float32)
     chunks = ((n, c) for n, value in enumerate(values) for c in decoded(name, encoder, value))
+    passages = np.zeros(len(values), np.int64)
     while batch := list(islice(chunks, encoder.batch_size)):
         prepared = [prepare(chunk) for _, chunk in batch]
-        np.add.at(sums, [n for n, _ in batch], encoder.encode(prepared))
+        numbers = [n for n, _ in batch]
+        np.add.at(sums, numbers, encoder.encode(prepared))
+        np.add.at(passages, numbers, 1)
+    if name.modality is Modality.TEXT and passages.max(initial=0) > 1:
+        log.warning(
+            "the query is longer than the model reads at once (%s): the mean of its %d passages "
+            "is searched; a shorter one finds more",
+            name.space,
+            passages.max(),
+        )
     return [_unit(vector) for vector in sums]
 
 
