@@ -214,6 +214,14 @@ def test_filters_never_come_back_short(index: Index, where: str, count: int) -> 
     assert all(abs(expected[h.item.source] - h.signals["cosine"]) < 1e-6 for h in hits)
 
 
+def test_a_query_that_is_too_long_is_told(index: Index, caplog: pytest.LogCaptureFixture) -> None:
+    index.add([words_item("a", "red")])
+    index.search("red " * 10)
+    assert not caplog.records
+    index.search("red whale " * 30)
+    assert re.search(r"longer than the model .* the mean of its \d passages", caplog.text)
+
+
 def test_k_larger_than_the_index_gives_everything(index: Index) -> None:
     index.add(some_items(30))
     assert len(index.search("word1", k=10**9)) == 30
@@ -235,14 +243,6 @@ def test_search_many_equals_search_one_by_one_also_for_long_texts(index: Index) 
     ("query", "named"),
     [("zanzibar", "zanzibar-2.png"), ("海滩", "照片海滩.png")],
 )
-def test_a_query_that_is_too_long_is_told(index: Index, caplog: pytest.LogCaptureFixture) -> None:
-    index.add([words_item("a", "red")])
-    index.search("red " * 10)
-    assert not caplog.records
-    index.search("red whale " * 30)
-    assert re.search(r"longer than the model .* the mean of its \d passages", caplog.text)
-
-
 def test_words_in_a_name_raise_an_item(
     index: Index, tmp_path: Path, query: str, named: str
 ) -> None:
