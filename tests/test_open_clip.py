@@ -213,6 +213,39 @@ def test_a_tag_brings_its_preprocessing(tagged: dict[str, Any], folders: dict[st
     assert model.name == text.space.checkpoint == "open_clip:Tiny/unusual"
 
 
+def test_a_bare_file_takes_the_preprocessing_of_the_tag_that_it_is_like(
+    tagged: dict[str, Any],
+    folders: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And its own weights: here those of the tag with one of them changed."""
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folders["siglip"] / "open_clip_model.safetensors")
+    same, other = tmp_path / "same.safetensors", tmp_path / "other.safetensors"
+    save_file(state, same)
+    state["visual.conv1.weight"] *= -1
+    save_file(state, other)
+    monkeypatch.chdir(tmp_path)
+    whole, copied, changed = (
+        load_model(f"open_clip:Tiny/unusual{like}")
+        for like in ("", "=same.safetensors", "=other.safetensors")
+    )
+    pixels = [embed(model.encoders[1], pictures()) for model in (whole, copied, changed)]
+    np.testing.assert_allclose(pixels[1], pixels[0], atol=1e-6)
+    assert np.abs(pixels[2] - pixels[0]).max() > 1e-2
+    hashes = [model.spaces[0].sha256 for model in (whole, copied, changed)]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert copied.name == f"open_clip:Tiny/unusual={same}"
+    monkeypatch.chdir("/")
+    assert load_model(copied.name).spaces == copied.spaces
+    with pytest.raises(ModelError, match=r"name the tag that they are like: open_clip:ARCH/TAG=/"):
+        load_model(f"open_clip:{same}")
+    with pytest.raises(ModelError, match=r"there is no file /nowhere"):
+        load_model("open_clip:Tiny/unusual=/nowhere")
+
+
 def test_a_text_tower_of_transformers_is_found_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,7 +295,9 @@ def test_unknown_names_say_what_there_is() -> None:
         _ = load_model("open_clip:ViT-B-32/laion2b").spaces
     with pytest.raises(ModelError, match=r"use open_clip:ViT-B-32-quickgelu/openai$"):
         _ = load_model("open_clip:ViT-B-32/openai").spaces
-    with pytest.raises(ModelError, match=r"give open_clip:ARCH/TAG or open_clip:local-dir:PATH"):
+    with pytest.raises(
+        ModelError, match=r"give open_clip:ARCH/TAG, open_clip:ARCH/TAG=FILE or open_clip:local-d"
+    ):
         load_model("open_clip:ViT-B-32")
     with pytest.raises(ModelError, match=r"there is no folder /nowhere"):
         load_model("open_clip:local-dir:/nowhere")

@@ -13,7 +13,7 @@ from mmsearch.encode.base import Model
 from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, hub_folder
-from mmsearch.encode.open_clip_recipe import LOCAL, Recipe, find_recipe
+from mmsearch.encode.open_clip_recipe import LIKE, LOCAL, Recipe, find_recipe
 from mmsearch.encode.torch_ import (
     CHARS_PER_TOKEN,
     Lazy,
@@ -226,21 +226,40 @@ def load(name: str, compute: Compute) -> Model:
     """Make the model of an open_clip checkpoint; its files are first read when they are needed.
 
     Args:
-        name: ``ARCH/TAG`` or ``local-dir:PATH``.
+        name: ``ARCH/TAG``, ``ARCH/TAG=FILE`` (weights of one's own, preprocessing of the tag) or
+            ``local-dir:PATH``.
         compute: What its networks run on.
 
     Raises:
-        ModelError: The name is neither, or the folder does not exist.
+        ModelError: The name is none of these, or what it names does not exist.
     """
+    name = _resolved(name)
+    checkpoint = Checkpoint(name, compute)
+    return Model(f"open_clip:{name}", (TextEncoder(checkpoint), ImageEncoder(checkpoint)))
+
+
+def _resolved(name: str) -> str:
+    """The name with absolute paths, so that it holds in any working directory."""
     if name.startswith(LOCAL):
         folder = Path(name.removeprefix(LOCAL)).expanduser().absolute()
         if not folder.is_dir():
             raise ModelError(f"open_clip:{name}: there is no folder {folder}")
-        name = f"{LOCAL}{folder}"
-    elif not all(name.partition("/")):
-        raise ModelError(f"open_clip:{name}: give open_clip:ARCH/TAG or open_clip:{LOCAL}PATH")
-    checkpoint = Checkpoint(name, compute)
-    return Model(f"open_clip:{name}", (TextEncoder(checkpoint), ImageEncoder(checkpoint)))
+        return f"{LOCAL}{folder}"
+    tagged, like, file = name.partition(LIKE)
+    if Path(tagged).is_file():
+        raise ModelError(
+            f"open_clip:{name}: weights alone do not say how pictures are prepared for them; name "
+            f"the tag that they are like: open_clip:ARCH/TAG={name}"
+        )
+    if not all(tagged.partition("/")) or (like and not file):
+        raise ModelError(
+            f"open_clip:{name}: give open_clip:ARCH/TAG, open_clip:ARCH/TAG=FILE or "
+            f"open_clip:{LOCAL}PATH"
+        )
+    path = Path(file).expanduser().absolute()
+    if like and not path.is_file():
+        raise ModelError(f"open_clip:{name}: there is no file {path}")
+    return f"{tagged}{LIKE}{path}" if like else tagged
 
 
 def _read_tokenizer(recipe: Recipe) -> Any:

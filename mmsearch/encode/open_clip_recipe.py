@@ -12,6 +12,8 @@ from mmsearch.encode.torch_ import one_line
 from mmsearch.errors import ModelError
 
 LOCAL = "local-dir:"
+LIKE = "="
+"""Between a tag and a weights file of its architecture, which does not tell its preprocessing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +68,16 @@ def find_recipe(name: str) -> Recipe:
     """Find the recipe of a checkpoint, downloading its weights unless they are in the cache.
 
     Args:
-        name: ``ARCH/TAG`` or ``local-dir:PATH``.
+        name: ``ARCH/TAG``, ``ARCH/TAG=FILE`` or ``local-dir:PATH``.
 
     Raises:
         ModelError: There is no such checkpoint, or it is incomplete or out of reach.
     """
     if name.startswith(LOCAL):
         return _local_recipe(Path(name.removeprefix(LOCAL)))
-    architecture, _, tag = name.partition("/")
-    return _tagged_recipe(architecture, tag)
+    tagged, _, file = name.partition(LIKE)
+    architecture, _, tag = tagged.partition("/")
+    return _tagged_recipe(architecture, tag, Path(file) if file else None)
 
 
 def _local_recipe(folder: Path) -> Recipe:
@@ -93,7 +96,7 @@ def _local_recipe(folder: Path) -> Recipe:
     return Recipe(f"{LOCAL}{folder}", model_cfg, _preprocessing(preprocess), Path(weights))
 
 
-def _tagged_recipe(architecture: str, tag: str) -> Recipe:
+def _tagged_recipe(architecture: str, tag: str, file: Path | None) -> Recipe:
     import open_clip
 
     pretrained = open_clip.get_pretrained_cfg(architecture, tag)
@@ -110,7 +113,7 @@ def _tagged_recipe(architecture: str, tag: str) -> Recipe:
             f"open_clip:{architecture}/{tag} was trained with another activation (QuickGELU):"
             f" use open_clip:{architecture}-quickgelu/{tag}"
         )
-    weights = _hub_weights(pretrained["hf_hub"])
+    weights = file or _hub_weights(pretrained["hf_hub"])
     return Recipe(architecture, model_cfg, _preprocessing(pretrained), weights)
 
 

@@ -11,6 +11,7 @@ from mmsearch.errors import ModelError, UsageError
 
 NAMES = (
     "open_clip:ARCH/TAG",
+    "open_clip:ARCH/TAG=FILE",
     "open_clip:local-dir:PATH",
     "clap:OWNER/NAME",
     "clap:PATH",
