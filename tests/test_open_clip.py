@@ -295,9 +295,7 @@ def test_unknown_names_say_what_there_is() -> None:
         _ = load_model("open_clip:ViT-B-32/laion2b").spaces
     with pytest.raises(ModelError, match=r"use open_clip:ViT-B-32-quickgelu/openai$"):
         _ = load_model("open_clip:ViT-B-32/openai").spaces
-    with pytest.raises(
-        ModelError, match=r"give open_clip:ARCH/TAG, .*=FILE or open_clip:local-d"
-    ):
+    with pytest.raises(ModelError, match=r"give open_clip:ARCH/TAG, .*=FILE or open_clip:local-d"):
         load_model("open_clip:ViT-B-32")
     with pytest.raises(ModelError, match=r"there is no folder /nowhere"):
         load_model("open_clip:local-dir:/nowhere")
