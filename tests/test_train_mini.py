@@ -17,13 +17,21 @@ from mmsearch.records import Modality
 from mmsearch.train.loop import train
 from mmsearch.train.losses import cosine_loss
 from mmsearch.train.mini.audio import AudioTask, Words
-from mmsearch.train.mini.clips import SAMPLES, Clips, groups, make_clip
-from mmsearch.train.mini.data import KEPT, Picture, Recording, words
+from mmsearch.train.mini.clips import SAMPLES, Clips, groups, make_clip, read
+from mmsearch.train.mini.data import (
+    KEPT,
+    Picture,
+    Recording,
+    audioset_classes,
+    recordings,
+    words,
+)
 from mmsearch.train.mini.draw import COLOURS, draw
 from mmsearch.train.mini.heads import Heads, HeadsTask, Pairs, folds, pair_up
 from mmsearch.train.mini.image import ImageTask, jitter
 from mmsearch.train.mini.speak import speak
 from mmsearch.train.mini.synth import SYNTHETIC, synthesise
+from mmsearch.train.mini.teachers import SoundTeacher
 from mmsearch.train.mini.text import train_table
 from mmsearch.train.mini.views import CHANNELS, Views, crop
 from mmsearch.train.plan import Plan
@@ -283,3 +291,16 @@ def test_folder_names_become_words() -> None:
         "dog bark",
         "yin yang",
     ]
+
+
+def test_the_sound_teacher_hears_what_sounds(data_folder: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    teacher, names = SoundTeacher(data_folder / "teachers"), audioset_classes(data_folder)
+    heard = {}
+    for recording in recordings(data_folder):
+        if recording.label in ("chainsaw", "rooster") and recording.label not in heard:
+            scores = teacher(read(recording.path))
+            assert scores.shape == (521,)
+            heard[recording.label] = [names[at] for at in np.argsort(-scores)[:5]]
+    assert "chainsaw" in heard["chainsaw"]
+    assert any("rooster" in name for name in heard["rooster"])

@@ -101,6 +101,6 @@ class SoundTeacher:
         """Score 16 kHz samples, averaged over frames that overlap by half: (521,) float32."""
         padded = np.pad(samples, (0, max(0, YAMNET_SAMPLES - len(samples))))
         starts = range(0, len(padded) - YAMNET_SAMPLES + 1, YAMNET_SAMPLES // 2)
-        frames = [self._classify(padded[at : at + YAMNET_SAMPLES]) for at in starts]
+        frames = [self._classify(padded[None, at : at + YAMNET_SAMPLES]) for at in starts]
         scores: FloatArray = np.mean(frames, axis=0, dtype=np.float32)
         return scores
