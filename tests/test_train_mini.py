@@ -298,9 +298,9 @@ def test_the_sound_teacher_hears_what_sounds(data_folder: Path) -> None:
     teacher, names = SoundTeacher(data_folder / "teachers"), audioset_classes(data_folder)
     heard = {}
     for recording in recordings(data_folder):
-        if recording.label in ("chainsaw", "rooster") and recording.label not in heard:
+        if recording.label in ("chainsaw", "helicopter") and recording.label not in heard:
             scores = teacher(read(recording.path))
             assert scores.shape == (521,)
             heard[recording.label] = [names[at] for at in np.argsort(-scores)[:5]]
     assert "chainsaw" in heard["chainsaw"]
-    assert any("rooster" in name for name in heard["rooster"])
+    assert {"vehicle", "helicopter"} & set(heard["helicopter"])
