@@ -222,6 +222,22 @@ def test_a_query_that_is_too_long_is_told(index: Index, caplog: pytest.LogCaptur
     assert re.search(r"longer than the model .* the mean of its \d passages", caplog.text)
 
 
+def test_templates_are_averaged(media_index: Index) -> None:
+    templates = ["{}", "{} blue", "high {}"]
+    hits = media_index.search("red", target="image", templates=templates)
+    said = [word_vector("red"), word_vector("red") + word_vector("blue")]
+    said.append(word_vector("high") + word_vector("red"))
+    mean = np.sum([vector / np.linalg.norm(vector) for vector in said], axis=0)
+    mean /= np.linalg.norm(mean)
+    expected = {colour: float(word_vector(colour) @ mean) for colour in COLOURS}
+    found = {hit.item.path.stem: hit.signals["cosine"] for hit in hits}
+    assert found == pytest.approx(expected, abs=2e-3)
+    (many,) = media_index.search_many(["red"], target="image", templates=templates)
+    assert many == hits
+    with pytest.raises(UsageError, match="template 'a photo': needs {} where the words go"):
+        media_index.search("red", templates=["a photo"])
+
+
 def test_k_larger_than_the_index_gives_everything(index: Index) -> None:
     index.add(some_items(30))
     assert len(index.search("word1", k=10**9)) == 30

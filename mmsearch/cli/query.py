@@ -28,6 +28,10 @@ def query(
             metavar="MODALITY", help="Find only text, image or audio. Repeatable. [default: all]"
         ),
     ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(help="A sentence around the words, such as 'a photo of {}'. Repeatable."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     where: WhereOption = None,
     json: JsonOption = False,
@@ -43,6 +47,8 @@ def query(
 
     asked: dict[str, Any] = {"text": text, "image": image, "audio": audio}
     asked |= {"target": target or None, "k": k, "where": where}
+    if template:
+        asked["templates"] = template
     with open_index(locate_index(index), device=device, precision=precision) as opened:
         hits = opened.search(**asked)
     print_hits(asked, hits, as_json=json)

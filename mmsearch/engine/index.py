@@ -172,6 +172,7 @@ class Index(Closing):
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
+        templates: Sequence[str] = (),
     ) -> list[Hit]:
         """Find the items that fit a query best.
 
@@ -182,6 +183,7 @@ class Index(Closing):
             target: Modalities of the parts to be found; all by default.
             k: How many items.
             where: Expression over columns that items must satisfy (docs/where.md).
+            templates: Sentences with ``{}`` where the words go; what they say is averaged.
 
         Returns:
             Up to k hits, best first; fewer only where there are no more.
@@ -191,7 +193,7 @@ class Index(Closing):
             DecodeError: A query file cannot be decoded.
             DamagedIndexError: What was read is not what was written.
         """
-        query = Query(text, image, audio)
+        query = Query(text, image, audio, tuple(templates))
         model = self.model
         return self._search(model, query, embed(query, model), modalities(target), k, where)
 
@@ -202,6 +204,7 @@ class Index(Closing):
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
+        templates: Sequence[str] = (),
     ) -> list[list[Hit]]:
         """Search for each of many texts, encoded together and searched on all cores.
 
@@ -210,10 +213,10 @@ class Index(Closing):
         Returns:
             For each text what :meth:`search` returns.
         """
-        queries = [Query(text) for text in texts]
+        queries = [Query(text, templates=tuple(templates)) for text in texts]
         targets = modalities(target)
         model = self.model
-        vectors = embed_texts(texts, model)
+        vectors = embed_texts(queries, model)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(
                 pool.map(

@@ -29,13 +29,18 @@ class Query:
         text: Words.
         image: A picture: a path, or an RGB picture of Pillow's.
         audio: A sound: a path, or samples.
+        templates: Sentences with ``{}`` where the words go; what they all say is averaged (Radford
+            et al. 2021, section 3.1.4). The words alone by default.
     """
 
     text: str | None = None
     image: ImageLike | None = None
     audio: SoundLike | None = None
+    templates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if wrong := [template for template in self.templates if "{}" not in template]:
+            raise UsageError(f"template {wrong[0]!r}: needs {{}} where the words go")
         if self.text is not None and not self.text.strip():
             raise UsageError("the query text is empty; say what to look for")
         if self.text is None and self.image is None and self.audio is None:
@@ -50,6 +55,12 @@ class Query:
         }
         return {modality: value for modality, value in asked.items() if value is not None}
 
+    @property
+    def sentences(self) -> list[str]:
+        """The words, in each template."""
+        text = self.text or ""
+        return [template.replace("{}", text) for template in self.templates or ("{}",)]
+
 
 def embed(query: Query, model: Model) -> dict[str, FloatArray]:
     """Return the query's vector in each space that covers one of its modalities.
@@ -63,22 +74,23 @@ def embed(query: Query, model: Model) -> dict[str, FloatArray]:
     """
     vectors: dict[str, list[FloatArray]] = {}
     for modality, value in query.inputs().items():
+        values = query.sentences if modality is Modality.TEXT else [value]
         for name in model.fields(modality):
-            vectors.setdefault(name.space, []).append(_embed_one(model, name, value))
+            mean = _unit(np.sum(_embed_all(model, name, values), axis=0))
+            vectors.setdefault(name.space, []).append(mean)
     return {space: _unit(np.sum(parts, axis=0)) for space, parts in vectors.items()}
 
 
-def embed_texts(texts: Sequence[str], model: Model) -> list[dict[str, FloatArray]]:
+def embed_texts(queries: Sequence[Query], model: Model) -> list[dict[str, FloatArray]]:
     """Return what :func:`embed` returns for each of many texts, encoded in batches."""
-    vectors: list[dict[str, FloatArray]] = [{} for _ in texts]
+    vectors: list[dict[str, FloatArray]] = [{} for _ in queries]
+    sentences = [sentence for query in queries for sentence in query.sentences]
     for name in model.fields(Modality.TEXT):
-        for vector, unit in zip(vectors, _embed_all(model, name, texts), strict=True):
-            vector[name.space] = unit
+        found = iter(_embed_all(model, name, sentences))
+        for vector, query in zip(vectors, queries, strict=True):
+            said = list(islice(found, len(query.sentences)))
+            vector[name.space] = _unit(np.sum(said, axis=0))
     return vectors
-
-
-def _embed_one(model: Model, name: FieldName, value: object) -> FloatArray:
-    return _embed_all(model, name, [value])[0]
 
 
 def _embed_all(model: Model, name: FieldName, values: Sequence[object]) -> list[FloatArray]:
