@@ -230,10 +230,11 @@ def test_templates_are_averaged(media_index: Index) -> None:
     mean = np.sum([vector / np.linalg.norm(vector) for vector in said], axis=0)
     mean /= np.linalg.norm(mean)
     expected = {colour: float(word_vector(colour) @ mean) for colour in COLOURS}
-    found = {hit.item.path.stem: hit.signals["cosine"] for hit in hits}
+    found = {hit.item.path.stem.removeprefix("p-"): hit.signals["cosine"] for hit in hits}
     assert found == pytest.approx(expected, abs=2e-3)
     (many,) = media_index.search_many(["red"], target="image", templates=templates)
-    assert many == hits
+    assert [hit.item for hit in many] == [hit.item for hit in hits]
+    assert [hit.score for hit in many] == pytest.approx([hit.score for hit in hits], abs=1e-5)
     with pytest.raises(UsageError, match="template 'a photo': needs {} where the words go"):
         media_index.search("red", templates=["a photo"])
 
