@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from mmsearch.encode.hashes import file_sha256
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray
 
@@ -63,10 +64,8 @@ def load_error(source: Path, error: BaseException) -> ModelError:
 
 def identity_sha256(weights: Path, settings: Mapping[str, Any]) -> str:
     """Hex SHA-256 of a weights file and of all else that decides the vectors, as canonical JSON."""
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    return digest.hexdigest()
+    found = json.dumps([file_sha256(weights), settings], sort_keys=True)
+    return hashlib.sha256(found.encode()).hexdigest()
 
 
 def vocabulary_sha256(vocabulary: Mapping[str, int]) -> str:
