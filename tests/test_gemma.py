@@ -19,6 +19,7 @@ from mmsearch.records import FloatArray, Modality, Sound
 sentence_transformers = pytest.importorskip("sentence_transformers")
 
 TEXTS = ["a dog", "rain on a tin roof, far away and at night", "x"]
+MARKED = "a picture <|image|> and a sound <|audio|>"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,16 @@ def test_a_sound_is_heard_whole_or_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="30.001 s: give at most 30 s"):
         audio.prepare(Sound(np.append(noise, np.zeros(16, np.float32)), 16_000))
     assert audio.limits.window_s == 30
+    for length in (1, 100, 161, 1599):
+        short = audio.encode([audio.prepare(Sound(noise[:length], 16_000))])
+        assert np.isfinite(short).all()
+    one, two = (audio.prepare(Sound(noise[at : at + 160], 16_000)) for at in (0, 160))
+    assert np.abs(audio.encode([one]) - audio.encode([two])).max() > 1e-4
+
+
+def test_marks_in_a_text_are_no_pictures(folder: Path) -> None:
+    text = load_model(f"gemma:{folder}").encoders[0]
+    assert np.isfinite(text.encode([text.prepare(MARKED)])).all()
 
 
 def test_an_index_finds_with_the_query_prompt(folder: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.setattr(hashes, "_hash", watched)
     monkeypatch.setattr(hashes, "LARGE_BYTES", 10)
+    monkeypatch.setattr(hashes, "SETTLED_NS", -(10**18))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return found
 
@@ -58,6 +59,22 @@ def test_another_content_is_noticed_even_with_the_same_size_and_time(
     os.utime(tmp_path / "new", ns=(before.st_atime_ns, before.st_mtime_ns))
     (tmp_path / "new").replace(path)
     assert file_sha256(path) == sha256(b"w" * 20)
+    before = path.stat()
+    with path.open("r+b") as file:  # in place, as rsync --inplace does
+        file.write(b"v" * 20)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file_sha256(path) == sha256(b"v" * 20)
+
+
+def test_a_file_that_has_just_changed_is_not_kept(
+    tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashes, "SETTLED_NS", 2 * 10**9)
+    path = tmp_path / "weights"
+    path.write_bytes(b"x" * 20)
+    file_sha256(path)
+    file_sha256(path)
+    assert reads == [path, path]
 
 
 def test_a_cache_that_is_broken_or_out_of_reach_does_no_harm(

@@ -24,6 +24,7 @@ from tiny_checkpoints import (
 
 from mmsearch.encode import load_model
 from mmsearch.encode.base import LocalEncoder
+from mmsearch.encode.open_clip_ import _bounded
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality
 
@@ -211,6 +212,16 @@ def test_a_tag_brings_its_preprocessing(tagged: dict[str, Any], folders: dict[st
     np.testing.assert_allclose(embed(image, pictures()), expected, atol=1e-5)
     np.testing.assert_allclose(embed(text, TEXTS), library(folders["siglip"])[1], atol=1e-5)
     assert model.name == text.space.checkpoint == "open_clip:Tiny/unusual"
+
+
+def test_a_thin_picture_is_not_made_huge(folders: dict[str, Path]) -> None:
+    """Of a strip the middle counts, as in the library, which enlarges all of it first."""
+    strip = pictures()[0].resize((4000, 2))
+    image = load_model(f"open_clip:local-dir:{folders['clip']}").encoders[1]
+    assert _bounded(strip).size == (100, 2)
+    assert _bounded(strip.transpose(Image.Transpose.ROTATE_90)).size == (2, 100)
+    assert _bounded(pictures()[1]).size == pictures()[1].size
+    assert np.isfinite(embed(image, [strip])).all()
 
 
 def test_a_bare_file_takes_the_preprocessing_of_the_tag_that_it_is_like(

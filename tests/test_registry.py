@@ -57,6 +57,17 @@ def test_short_names_stand_for_whole_ones() -> None:
         assert modalities == {Modality.TEXT, Modality.IMAGE, Modality.AUDIO}
 
 
+def test_a_plus_sign_in_a_folder_is_no_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_clap(tmp_path / "clap+mini-lm")
+    assert load_model(f"clap:{folder}").name == f"clap:{folder}"
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini/model.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert load_model("mini").spaces[0].name.startswith("mini-")
+
+
 def test_an_unknown_device_is_named(tmp_path: Path) -> None:
     folder = write_open_clip(tmp_path / "siglip", "siglip")
     for device in ("gpu", "cuda:99"):

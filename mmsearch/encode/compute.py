@@ -27,7 +27,7 @@ class Compute:
     Attributes:
         name: A torch device such as ``cpu`` or ``cuda:1``; by default the first GPU, if there is
             one, else the CPU.
-        precision: By default bf16 on a GPU, fp32 elsewhere.
+        precision: By default bf16 on a GPU that has it in hardware, fp32 elsewhere.
     """
 
     name: str | None = None
@@ -57,7 +57,7 @@ class Compute:
         import torch
 
         kind = self.device.type
-        default = Precision.BF16 if kind == "cuda" else Precision.FP32
-        low = (self.precision or default) is Precision.BF16
+        fast = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        low = (self.precision or (Precision.BF16 if fast else Precision.FP32)) is Precision.BF16
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=low):
             yield

@@ -27,6 +27,9 @@ CONTEXT = 8192
 WINDOW_S = 30.0
 """Of what is longer the feature extractor would keep the first half minute, silently."""
 
+LEAST_S = 0.1
+"""Shorter sounds are filled up with silence: below 10 ms there is nothing for the network."""
+
 SETTINGS = {
     "image_processor": (
         "do_normalize",
@@ -66,7 +69,9 @@ class Processor:
 
         try:
             make: Any = AutoProcessor
-            self._processor = make.from_pretrained(folder, local_files_only=True)
+            self._processor = make.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
             self._prompts = json.loads((folder / PROMPTS).read_text("utf-8"))["prompts"]
             self._prompts["SearchQuery"], self._prompts["Document"]
         except Exception as error:  # transformers raises many kinds
@@ -93,11 +98,17 @@ class Processor:
 
     def document(self, text: str) -> Prepared:
         """A text that is to be found, with the checkpoint's prompt for it."""
-        return self._first(text=[self._prompts["Document"] + text])
+        return self._tokens(self._prompts["Document"] + text)
 
     def question(self, text: str) -> Prepared:
         """A text that is asked with, whatever is searched."""
-        return self._first(text=[self._prompts["SearchQuery"] + text])
+        return self._tokens(self._prompts["SearchQuery"] + text)
+
+    def _tokens(self, text: str) -> Prepared:
+        """Not through the processor, which takes the marks of pictures in a text for pictures."""
+        with self._lock:
+            found = self._processor.tokenizer(text, return_tensors="np", verbose=False)
+        return {name: found[name][0] for name in ("input_ids", "attention_mask")}
 
     def picture(self, picture: Image) -> Prepared:
         """A picture, without a prompt."""
@@ -113,7 +124,9 @@ class Processor:
         if len(sound.samples) > WINDOW_S * sound.sample_rate_hz:
             seconds = len(sound.samples) / sound.sample_rate_hz
             raise UsageError(f"a sound of {seconds:.3f} s: give at most {WINDOW_S:g} s")
-        return self._first(audio=[resample(sound, rate_hz)], sampling_rate=rate_hz)
+        samples = resample(sound, rate_hz)
+        longer = np.pad(samples, (0, max(0, round(LEAST_S * rate_hz) - len(samples))))
+        return self._first(audio=[longer], sampling_rate=rate_hz)
 
     def batch(self, samples: Sequence[Prepared]) -> dict[str, "NDArray[Any]"]:
         """Samples of one modality as one, the shorter ones filled up at their ends."""

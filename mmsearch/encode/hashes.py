@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-import logging
+import os
+import time
 from pathlib import Path
 
+from mmsearch.cache import keep
 from mmsearch.config import cache_folder
-from mmsearch.whole import written_whole
-
-log = logging.getLogger(__name__)
 
 LARGE_BYTES = 32 * 2**20
 """What is smaller is hashed in no time."""
+
+
+SETTLED_NS = 2 * 10**9
+"""A file that has just changed may change again within one tick of its clock."""
 
 
 def file_sha256(path: Path) -> str:
@@ -20,7 +23,7 @@ def file_sha256(path: Path) -> str:
     found = whole.stat()
     if found.st_size < LARGE_BYTES:
         return _hash(whole)
-    stamp = [str(whole), found.st_size, found.st_mtime_ns, found.st_ino]
+    stamp = _stamp(whole, found)
     name = hashlib.sha256(str(whole).encode(errors="surrogateescape")).hexdigest()[:32]
     kept = cache_folder() / "sha256" / f"{name}.json"
     try:
@@ -30,13 +33,15 @@ def file_sha256(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     digest = _hash(whole)
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(kept) as temporary:
-            temporary.write_text(json.dumps({"of": stamp, "sha256": digest}), encoding="utf-8")
-    except OSError as error:
-        log.debug("%s: cannot be written: %s", kept, error)
+    settled = time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > SETTLED_NS
+    if settled and stamp == _stamp(whole, whole.stat()):
+        keep(kept, json.dumps({"of": stamp, "sha256": digest}).encode())
     return digest
+
+
+def _stamp(path: Path, found: os.stat_result) -> list[str | int]:
+    times = (found.st_mtime_ns, found.st_ctime_ns)
+    return [os.fsencode(path).hex(), found.st_size, found.st_ino, *times]
 
 
 def _hash(path: Path) -> str:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+THINNEST = 50
+"""Proportions of a picture, beyond which its middle is taken."""
+
+
 class Checkpoint:
     """One open_clip checkpoint: recipe, tokenizer and network, each loaded once, on first use."""
 
@@ -188,7 +192,7 @@ class ImageEncoder(CheckpointEncoder[Checkpoint]):
     def prepare(self, decoded: Image) -> FloatArray:
         """Apply the checkpoint's own transform to an RGB picture: (3, height, width) float32."""
         _, transform = self._checkpoint.network()
-        pixels: FloatArray = transform(decoded).numpy()
+        pixels: FloatArray = transform(_bounded(decoded)).numpy()
         return pixels
 
     def encode(self, prepared: Sequence[FloatArray]) -> FloatArray:
@@ -208,6 +212,21 @@ class ImageEncoder(CheckpointEncoder[Checkpoint]):
         with self._checkpoint.compute.inference():
             pixels = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
             return list(_last_layer(network, "image", pixels))
+
+
+def _bounded(picture: Image) -> Image:
+    """The middle of a thin picture.
+
+    A transform that keeps the proportions would make it huge before it cuts out the middle square.
+    """
+    width, height = picture.size
+    short = min(width, height)
+    long = min(max(width, height), THINNEST * short)
+    if long == max(width, height):
+        return picture
+    left = (width - long) // 2 if width > height else 0
+    top = (height - long) // 2 if height > width else 0
+    return picture.crop((left, top, width - left, height - top))
 
 
 def _last_layer(network: Any, side: str, inputs: Any) -> FloatArray:

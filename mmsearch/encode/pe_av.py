@@ -1,7 +1,8 @@
 """Perception Encoder checkpoints (PE-AV) of transformers: texts and sounds in one acoustic space.
 
-Similarity is the inner product of what the network's heads say, as in ``PeAudioModel.forward``:
-rows are not of unit length.
+``PeAudioModel.forward`` compares by the inner product of rows that are not of unit length, but is
+asked for texts against sounds only; by it the longest row would be nearest to every sound. So rows
+are normalised, as mteb does.
 """
 
 import json
@@ -22,6 +23,7 @@ from mmsearch.encode.torch_ import (
     identity_sha256,
     load_error,
     one_line,
+    unit_rows,
     vocabulary_sha256,
 )
 from mmsearch.encode.transformers_ import checkpoint_folder, folder_or_repository, version_free
@@ -60,7 +62,9 @@ class Checkpoint:
         from transformers import AutoConfig
 
         try:
-            config: Any = AutoConfig.from_pretrained(self.folder(), local_files_only=True)
+            config: Any = AutoConfig.from_pretrained(
+                self.folder(), local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:  # transformers raises many kinds
             raise ModelError(f"cannot use {self.folder()}: {one_line(error)}") from error
         if config.model_type == "pe_audio_video":
@@ -96,7 +100,7 @@ class Checkpoint:
     def _describe(self) -> Space:
         processor = self.processor()
         settings = {
-            "config": version_free(json.loads(self.config().to_json_string())),
+            "config": _audio_part(json.loads((self.folder() / "config.json").read_text("utf-8"))),
             "rate_hz": processor.rate_hz,
             "hop": processor.hop,
             "vocabulary": vocabulary_sha256(processor.vocabulary),
@@ -104,10 +108,17 @@ class Checkpoint:
         return Space(
             name="acoustic",
             dim=int(self.config().text_config.hidden_size),
-            normalized=False,
+            normalized=True,
             checkpoint=f"pe_av:{self.source}",
             sha256=identity_sha256(self.folder() / WEIGHTS, settings),
         )
+
+
+def _audio_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a ``config.json`` is of sounds and texts."""
+    around = config.get("audio_video_config") or config
+    parts = {"text": config.get("text_config"), "audio": around.get("audio_config")}
+    return version_free({name: part or {} for name, part in parts.items()})
 
 
 def _names(wanted: Sequence[str], there: set[str]) -> Mapping[str, str]:
@@ -149,7 +160,7 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
         return self._checkpoint.processor().ids(decoded)
 
     def encode(self, prepared: "Sequence[NDArray[np.int64]]") -> FloatArray:
-        """Embed n texts: (n, dim) float32, rows not of unit length."""
+        """Embed n texts: (n, dim) float32, L2-normalised rows."""
         import torch
 
         network = self._checkpoint.network()
@@ -162,7 +173,7 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
             # the states that it reads.
             said = network.text_model(ids, attention_mask=mask, output_hidden_states=True)
             found = network.text_audio_head(said.hidden_states[-1][:, 0])
-        return np.asarray(found.float().cpu().numpy(), np.float32)
+            return unit_rows(found)
 
 
 class AudioEncoder(CheckpointEncoder[Checkpoint]):
@@ -177,7 +188,7 @@ class AudioEncoder(CheckpointEncoder[Checkpoint]):
         return self._checkpoint.processor().samples(decoded)
 
     def encode(self, prepared: Sequence[FloatArray]) -> FloatArray:
-        """Embed n sounds: (n, dim) float32, rows not of unit length.
+        """Embed n sounds: (n, dim) float32, L2-normalised rows.
 
         Sounds of one length are embedded together: the network hears where others are filled up.
         """
@@ -191,7 +202,7 @@ class AudioEncoder(CheckpointEncoder[Checkpoint]):
             samples = torch.from_numpy(np.stack([prepared[row] for row in rows])[:, None])
             with self._checkpoint.compute.inference():
                 said = network.get_audio_embeds(samples.to(network.device))
-            found[rows] = said.float().cpu().numpy()
+                found[rows] = unit_rows(said)
         return found
 
 

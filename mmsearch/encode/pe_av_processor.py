@@ -25,7 +25,9 @@ class Processor:
         from transformers import AutoTokenizer, PeAudioFeatureExtractor
 
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
             self._extractor: Any = PeAudioFeatureExtractor.from_pretrained(
                 folder, local_files_only=True
             )

@@ -29,7 +29,7 @@ A folder is a model that ``mmsearch train`` has written.
 _SPACES = {"clap": "acoustic", "pe_av": "acoustic"}
 """Kinds of models whose spaces have one name."""
 
-_PLUS = re.compile(r"\+(?=mini\b|open_clip:|clap:|pe_av:|gemma:)")
+_PLUS = re.compile(r"\+(?=mini(?:\+|$)|open_clip:|clap:|pe_av:|gemma:)")
 """The plus signs that join names; others belong to a path."""
 
 
@@ -61,10 +61,10 @@ def load_model(name: str, device: str | None = None, precision: str | None = Non
 
 
 def _load(name: str, compute: Compute) -> Model:
-    if folder.is_trained(name):
-        return folder.load(name, compute, lambda base: _load(base, compute))
     if name in PRESETS:
         name = PRESETS[name].model
+    elif folder.is_trained(name):
+        return folder.load(name, compute, lambda base: _load(base, compute))
     names = _PLUS.split(name)
     kinds = [part.partition(":")[0] for part in names]
     if len({_SPACES.get(kind, kind) for kind in kinds}) < len(kinds):

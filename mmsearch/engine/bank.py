@@ -1,19 +1,16 @@
 """The reference bank: phrases for what can be both seen and heard, embedded once for each model."""
 
 import hashlib
-import logging
+import io
 from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
+from mmsearch.cache import keep
 from mmsearch.config import cache_folder
 from mmsearch.encode import Encoder
 from mmsearch.records import FloatArray
-from mmsearch.whole import written_whole
-
-log = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
@@ -30,9 +27,11 @@ def bank_vectors(encoder: Encoder) -> FloatArray:
     path = cache_folder() / f"bank-{digest[:16]}.npy"
     try:
         kept: FloatArray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         kept = _embed(encoder, texts)
-        _keep(path, kept)
+        content = io.BytesIO()
+        np.save(content, kept, allow_pickle=False)
+        keep(path, content.getvalue())
     return kept
 
 
@@ -40,13 +39,3 @@ def _embed(encoder: Encoder, texts: tuple[str, ...]) -> FloatArray:
     size = encoder.batch_size
     batches = (texts[at : at + size] for at in range(0, len(texts), size))
     return np.concatenate([encoder.encode([encoder.prepare(t) for t in b]) for b in batches])
-
-
-def _keep(path: Path, rows: FloatArray) -> None:
-    """Write the cache; without it the next process embeds them again."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as temporary, temporary.open("wb") as file:
-            np.save(file, rows, allow_pickle=False)
-    except OSError as error:
-        log.debug("%s: cannot be written: %s", path, error)

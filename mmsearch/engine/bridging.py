@@ -1,6 +1,6 @@
 """Pictures find sounds, and sounds pictures, in models whose two spaces only texts share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -12,8 +12,29 @@ from mmsearch.search.dense import find_candidates
 from mmsearch.store.reader import View
 
 
+def banks(
+    model: Model, spaces: Collection[str], targets: Sequence[Modality]
+) -> dict[FieldName, FloatArray]:
+    """Return the bank in every text field of a model, if a target shares no space with the query.
+
+    Made before an index is looked at: the first time, networks are loaded for it.
+
+    Args:
+        model: The model.
+        spaces: Those that the query has a vector in.
+        targets: What is asked for.
+    """
+    fields = [{name.space for name in model.fields(target)} for target in targets]
+    if all(found & set(spaces) for found in fields):
+        return {}
+    return {name: bank_vectors(model.encoder(name)) for name in model.fields(Modality.TEXT)}
+
+
 def bridged(
-    view: View, model: Model, vectors: Mapping[str, FloatArray], targets: Sequence[Modality]
+    view: View,
+    bank: Mapping[FieldName, FloatArray],
+    vectors: Mapping[str, FloatArray],
+    targets: Sequence[Modality],
 ) -> dict[FieldName, FloatArray]:
     """Return query vectors for the fields of targets that the query's own spaces do not reach.
 
@@ -22,29 +43,29 @@ def bridged(
 
     Args:
         view: The index.
-        model: Its model.
+        bank: What :func:`banks` has returned.
         vectors: By space the query's (dim,) vector.
         targets: What is asked for.
     """
-    spoken = {name.space for name in model.fields(Modality.TEXT)}
+    spoken = {name.space for name in bank}
     start = next((space for space in vectors if space in spoken), None)
-    reached = {name.modality for name in view.state.fields if name.space in vectors}
-    missing = [name for name in view.state.fields if name.modality in set(targets) - reached]
     if start is None:
         return {}
+    reached = {name.modality for name in view.state.fields if name.space in vectors}
+    missing = [name for name in view.state.fields if name.modality in set(targets) - reached]
     return {
-        name: across(vectors[start], *_texts(view, model, start, vectors[start], name.space))
+        name: across(vectors[start], *_texts(view, bank, start, vectors[start], name.space))
         for name in missing
         if name.space in spoken
     }
 
 
 def _texts(
-    view: View, model: Model, start: str, query: FloatArray, goal: str
+    view: View, bank: Mapping[FieldName, FloatArray], start: str, query: FloatArray, goal: str
 ) -> tuple[FloatArray, FloatArray]:
     """Texts near the query in one space, and the same texts in another: (n, dim) each."""
     names = FieldName(start, Modality.TEXT), FieldName(goal, Modality.TEXT)
-    sides = [[bank_vectors(model.encoder(name))] for name in names]
+    sides = [[bank[name]] for name in names]
     fields = [view.state.fields.get(name) for name in names]
     if fields[0] is not None and fields[1] is not None and fields[0].rows:
         found = find_candidates(fields[0], query, NEAREST, view.alive(names[0])).ids

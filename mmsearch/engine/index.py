@@ -12,7 +12,7 @@ from typing import TypeVar
 from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
 from mmsearch.engine.add import Adder
-from mmsearch.engine.bridging import bridged
+from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
@@ -25,7 +25,7 @@ from mmsearch.engine.inputs import (
     names,
 )
 from mmsearch.engine.judging import judging
-from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_texts
+from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_texts, sentences
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
 from mmsearch.engine.searching import Request, resolve_targets, run_search
@@ -172,7 +172,7 @@ class Index(Closing):
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
-        templates: Sequence[str] = (),
+        templates: str | Sequence[str] = (),
     ) -> list[Hit]:
         """Find the items that fit a query best.
 
@@ -193,7 +193,7 @@ class Index(Closing):
             DecodeError: A query file cannot be decoded.
             DamagedIndexError: What was read is not what was written.
         """
-        query = Query(text, image, audio, tuple(templates))
+        query = Query(text, image, audio, sentences(templates))
         model = self.model
         return self._search(model, query, embed(query, model), modalities(target), k, where)
 
@@ -204,7 +204,7 @@ class Index(Closing):
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
-        templates: Sequence[str] = (),
+        templates: str | Sequence[str] = (),
     ) -> list[list[Hit]]:
         """Search for each of many texts, encoded together and searched on all cores.
 
@@ -213,7 +213,7 @@ class Index(Closing):
         Returns:
             For each text what :meth:`search` returns.
         """
-        queries = [Query(text, templates=tuple(templates)) for text in texts]
+        queries = [Query(text, templates=sentences(templates)) for text in texts]
         targets = modalities(target)
         model = self.model
         vectors = embed_texts(queries, model)
@@ -237,9 +237,11 @@ class Index(Closing):
         if k < 1:
             raise UsageError(f"k is {k}; ask for at least one hit")
 
+        bank = banks(model, vectors, targets or ())
+
         def hits(view: View, catalog: Catalog) -> list[Hit]:
             self._refuse_moved(view.manifest, model)
-            by_texts = bridged(view, model, vectors, targets or ())
+            by_texts = bridged(view, bank, vectors, targets or ())
             found = resolve_targets(view, vectors, by_texts, targets)
             judge = judging(model, query, vectors)
             request = Request(vectors, by_texts, query.text, found, k, where, judge)

@@ -9,7 +9,7 @@ import numpy as np
 from mmsearch.config import InputLimits
 from mmsearch.decode import Decoded, decode_part
 from mmsearch.encode import Encoder, Model
-from mmsearch.errors import DecodeError
+from mmsearch.errors import DecodeError, MMSearchError
 from mmsearch.records import Chunk, Failure, FieldName, FloatArray, Item, Modality, Part
 from mmsearch.store.metadata import MAX_CHUNKS
 from mmsearch.store.writer import Entry
@@ -103,6 +103,8 @@ def prepare(job: Job, model: Model) -> Iterator[Prepared]:
             yield from _prepare_part(job, part, model, chunks)
         except DecodeError as error:
             job.fail(str(error))  # what was decoded before the damage is kept
+        except MMSearchError:
+            raise  # no fault of the file: the model cannot be loaded, the device is not there
         except Exception as error:  # whatever a decoder throws must cost one part, not the run
             job.fail(f"{part.path or part.role}: {type(error).__name__}: {error}")
         job.chunks.append(tuple(chunks))

@@ -62,6 +62,11 @@ class Query:
         return [template.replace("{}", text) for template in self.templates or ("{}",)]
 
 
+def sentences(templates: str | Sequence[str]) -> tuple[str, ...]:
+    """One template or several."""
+    return (templates,) if isinstance(templates, str) else tuple(templates)
+
+
 def embed(query: Query, model: Model) -> dict[str, FloatArray]:
     """Return the query's vector in each space that covers one of its modalities.
 

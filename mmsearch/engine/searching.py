@@ -170,17 +170,17 @@ def resolve_targets(
             raise _no_way(view, ", ".join(found), target)
     if not found:
         raise (
-            _no_way(view, "", ", ".join(held))
+            _no_way(view, "", ", ".join(held), "ask in words, or name what is to be found")
             if held
             else UsageError(f"{view.folder}: holds nothing yet; `mmsearch index PATH` adds to it")
         )
     return found if targets is None else targets
 
 
-def _no_way(view: View, found: str, target: str) -> UsageError:
+def _no_way(view: View, found: str, target: str, advice: str = "ask in words") -> UsageError:
     """Return the error for modalities that share no space with the query."""
     instead = f"; such a query finds {found}" if found else ""
     return UsageError(
         f"{view.folder}: model {view.manifest.model!r} has no space for both this kind of query "
-        f"and {target}{instead}: ask in words"
+        f"and {target}{instead}: {advice}"
     )
