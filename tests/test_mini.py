@@ -152,7 +152,7 @@ def test_log_mel_sees_a_tone_in_one_band() -> None:
 
 def test_a_text_query_imports_no_torch() -> None:
     code = (
-        "import sys; from mmsearch.encode import mini; text = mini.load(Compute()).encoders[0];"
+        "import sys; from mmsearch.encode import load_model; text = load_model('mini').encoders[0];"
         "text.encode([text.prepare('a dog')]); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
