@@ -11,9 +11,10 @@ from tiny_checkpoints import embed, pictures, sounds
 from tiny_gemma import DIM, write_gemma
 
 import mmsearch
-from mmsearch.encode import AskingEncoder, load_model
+from mmsearch.encode import AskingEncoder, asking, load_model
 from mmsearch.encode.resampling import resample
 from mmsearch.errors import ModelError, UsageError
+from mmsearch.metrics import first_relevant_ranks, hit_at_k
 from mmsearch.records import FloatArray, Modality, Sound
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -124,6 +125,25 @@ def test_an_index_finds_with_the_query_prompt(folder: Path, tmp_path: Path) -> N
     cosines = embed(text, TEXTS) @ asked
     got = {hit.item.path.stem: hit.signals["cosine"] for hit in found}
     assert got == pytest.approx({str(n): c for n, c in enumerate(cosines)}, abs=2e-3)
+
+
+def test_eval_asks_with_the_query_prompt(folder: Path, tmp_path: Path) -> None:
+    model = load_model(f"gemma:{folder}")
+    for number, picture in enumerate(pictures()):
+        picture.save(tmp_path / f"{number}.png")
+    rows = [{"image": f"{n}.png", "text": words} for n, words in enumerate(TEXTS)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    forth, back = mmsearch.evaluate(tmp_path / "pairs.jsonl", model=model)
+    text, image, _ = model.encoders
+    assert isinstance(text, AskingEncoder)
+    asked = text.encode([text.prepare_query(words) for words in TEXTS])
+    seen, found = embed(image, pictures()), embed(text, TEXTS)
+    relevant = [np.array([number]) for number in range(3)]
+    assert forth.hit_at_1 == hit_at_k(first_relevant_ranks(asked @ seen.T, relevant), 1)
+    assert back.hit_at_1 == hit_at_k(first_relevant_ranks(seen @ found.T, relevant), 1)
+    (queries, documents) = (asking(model).encoders[0], model.encoders[0])
+    assert (embed(queries, TEXTS) == asked).all()
+    assert (embed(documents, TEXTS) == found).all()
 
 
 def test_what_is_no_checkpoint_says_what_it_lacks(folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """From decoded chunks to embeddings: the only home of torch besides ``train``."""
 
-from mmsearch.encode.base import AskingEncoder, Encoder, LocalEncoder, Model
+from mmsearch.encode.base import AskingEncoder, Encoder, LocalEncoder, Model, asking
 from mmsearch.encode.registry import load_model
 
-__all__ = ["AskingEncoder", "Encoder", "LocalEncoder", "Model", "load_model"]
+__all__ = ["AskingEncoder", "Encoder", "LocalEncoder", "Model", "asking", "load_model"]

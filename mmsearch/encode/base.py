@@ -1,7 +1,7 @@
 """What an encoder and a model are; every adapter in this package follows these."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from PIL.Image import Image
@@ -117,3 +117,19 @@ class Model:
             if encoder.space.name == field.space and encoder.modality is field.modality:
                 return encoder
         raise ModelError(f"model {self.name!r} does not encode {field.modality} in {field.space!r}")
+
+
+class _Asked:
+    """An encoder that takes everything as what is asked with."""
+
+    def __init__(self, encoder: AskingEncoder) -> None:
+        self._encoder = encoder
+        self.modality, self.space, self.limits = encoder.modality, encoder.space, encoder.limits
+        self.batch_size, self.fits, self.encode = encoder.batch_size, encoder.fits, encoder.encode
+        self.prepare = encoder.prepare_query
+
+
+def asking(model: Model) -> Model:
+    """Return a model as it embeds queries; itself, where that is no different."""
+    encoders = [_Asked(e) if isinstance(e, AskingEncoder) else e for e in model.encoders]
+    return model if encoders == list(model.encoders) else replace(model, encoders=tuple(encoders))

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encode import Model, load_model
+from mmsearch.encode import Model, asking, load_model
 from mmsearch.engine.jobs import Job, prepare
 from mmsearch.engine.pipeline import Batcher
 from mmsearch.errors import UsageError
@@ -61,12 +61,14 @@ def evaluate(
     found = list(find_items([pairs], text_columns=text_columns))
     items = [item for item in found if isinstance(item, Item)]
     jobs = _embed_rows(items, loaded)
-    fields = _fields(jobs)
+    fields = queries = _fields(jobs)
+    if (asked := asking(loaded)) is not loaded:
+        queries = _fields(_embed_rows(items, asked))
     evaluations = [
         evaluation
         for name in sorted(fields)
         if name.modality is not Modality.TEXT
-        for evaluation in _both_ways(fields, name, failed=len(found) - len(jobs))
+        for evaluation in _both_ways(queries, fields, name, failed=len(found) - len(jobs))
     ]
     if not evaluations:
         raise UsageError(f"{pairs}: no row pairs a text with a picture or a sound; see --text")
@@ -102,7 +104,10 @@ def _fields(jobs: Sequence[Job]) -> dict[FieldName, Embedded]:
 
 
 def _both_ways(
-    fields: dict[FieldName, Embedded], media: FieldName, failed: int
+    queries: dict[FieldName, Embedded],
+    fields: dict[FieldName, Embedded],
+    media: FieldName,
+    failed: int,
 ) -> Iterator[Evaluation]:
     text = FieldName(media.space, Modality.TEXT)
     if text not in fields:
@@ -111,7 +116,7 @@ def _both_ways(
         return
     for query, gallery in ((text, media), (media, text)):
         direction = f"{query.modality}->{gallery.modality}"
-        yield _one_way(direction, fields[query], fields[gallery], failed)
+        yield _one_way(direction, queries[query], fields[gallery], failed)
 
 
 def _one_way(direction: str, queries: Embedded, gallery: Embedded, failed: int) -> Evaluation:
