@@ -21,7 +21,7 @@ from mmsearch.encode.torch_ import (
     vocabulary_sha256,
 )
 from mmsearch.encode.transformers_ import (
-    checkpoint_folder,
+    HubCheckpoint,
     folder_or_repository,
     load_network,
     version_free,
@@ -44,19 +44,14 @@ TRAINED_TOKENS = 77
 """LAION-CLAP was trained on captions of at most 77 tokens, though its context has 512."""
 
 
-class Checkpoint:
+class Checkpoint(HubCheckpoint):
     """One CLAP checkpoint: files, processor and network, each loaded once, on first use."""
 
-    def __init__(self, source: str, compute: Compute) -> None:
-        self.source = source
-        self.compute = compute
-        self.folder = Lazy(self._find_folder)
-        self.processor = Lazy(self._load_processor)
-        self.network = Lazy(self._load_network)
-        self.space = Lazy(self._describe)
+    kind, needed, extras = "CLAP", NEEDED, EXTRAS
 
-    def _find_folder(self) -> Path:
-        return checkpoint_folder("CLAP", self.source, NEEDED, EXTRAS)
+    def __init__(self, source: str, compute: Compute) -> None:
+        super().__init__(source, compute)
+        self.processor = Lazy(self._load_processor)
 
     def _load_processor(self) -> Processor:
         return Processor(self.folder())

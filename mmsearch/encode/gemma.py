@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
@@ -21,7 +20,7 @@ from mmsearch.encode.torch_ import (
     vocabulary_sha256,
 )
 from mmsearch.encode.transformers_ import (
-    checkpoint_folder,
+    HubCheckpoint,
     folder_or_repository,
     load_network,
     version_free,
@@ -42,19 +41,14 @@ IMAGE_SIDE = 1600
 """Twice the shorter side of the largest that is seen: 280 tokens of 48 x 48 px."""
 
 
-class Checkpoint:
+class Checkpoint(HubCheckpoint):
     """One checkpoint: files, processor and network, each loaded once, on first use."""
 
-    def __init__(self, source: str, compute: Compute) -> None:
-        self.source = source
-        self.compute = compute
-        self.folder = Lazy(self._find_folder)
-        self.processor = Lazy(lambda: Processor(self.folder()))
-        self.network = Lazy(self._load_network)
-        self.space = Lazy(self._describe)
+    kind, needed, extras = "EmbeddingGemma 2", NEEDED, EXTRAS
 
-    def _find_folder(self) -> Path:
-        return checkpoint_folder("EmbeddingGemma 2", self.source, NEEDED, EXTRAS)
+    def __init__(self, source: str, compute: Compute) -> None:
+        super().__init__(source, compute)
+        self.processor = Lazy(lambda: Processor(self.folder()))
 
     def _load_network(self) -> Any:
         from transformers import EmbeddingGemma2Model

@@ -26,7 +26,7 @@ from mmsearch.encode.torch_ import (
     unit_rows,
     vocabulary_sha256,
 )
-from mmsearch.encode.transformers_ import checkpoint_folder, folder_or_repository, version_free
+from mmsearch.encode.transformers_ import HubCheckpoint, folder_or_repository, version_free
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality, Sound, Space
 
@@ -45,17 +45,15 @@ WINDOW_S = 30.0
 """Length of a training sample (arXiv 2512.19687)."""
 
 
-class Checkpoint:
+class Checkpoint(HubCheckpoint):
     """One checkpoint: files, processor and network, each loaded once, on first use."""
 
+    kind, needed, extras = "PE-AV", NEEDED, EXTRAS
+
     def __init__(self, source: str, compute: Compute) -> None:
-        self.source = source
-        self.compute = compute
-        self.folder = Lazy(lambda: checkpoint_folder("PE-AV", source, NEEDED, EXTRAS))
+        super().__init__(source, compute)
         self.config = Lazy(self._load_config)
         self.processor = Lazy(lambda: Processor(self.folder()))
-        self.network = Lazy(self._load_network)
-        self.space = Lazy(self._describe)
 
     def _load_config(self) -> Any:
         """The settings of the audio model, which one for video holds too."""

@@ -1,14 +1,17 @@
 """What the adapters of transformers' checkpoints share."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import first_file, hub_folder
-from mmsearch.encode.torch_ import load_error
+from mmsearch.encode.torch_ import Lazy, load_error
 from mmsearch.errors import ModelError
+from mmsearch.records import Space
 
 VERSION_KEYS = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
 """Keys of config.json that differ between copies of one checkpoint and change no vector."""
@@ -28,27 +31,45 @@ def folder_or_repository(kind: str, name: str) -> str:
     return name
 
 
-def checkpoint_folder(
-    kind: str, source: str, needed: Sequence[Sequence[str]], extras: Sequence[str]
-) -> Path:
-    """Return the folder with a checkpoint's files: the user's own, or that of the hub's cache.
+class HubCheckpoint(ABC):
+    """A checkpoint of transformers, whose parts are loaded on first use, each once.
 
-    Args:
-        kind: What checkpoint it is to be, for the error.
+    Attributes:
+        kind: What it is, for errors.
+        needed: Groups of its file names, of which one each is needed.
+        extras: Files that are downloaded with them where they exist.
         source: What :func:`folder_or_repository` has returned.
-        needed: Groups of file names, of which one each is needed.
-        extras: Files to download with them where they exist.
-
-    Raises:
-        ModelError: A file is missing and cannot be downloaded.
+        compute: What its networks run on.
     """
-    folder = Path(source)
-    if not folder.is_absolute():
-        return hub_folder(source, needed, extras)
-    for group in needed:
-        if not first_file(folder, group):
-            raise ModelError(f"{folder} is no {kind} checkpoint: it has no {' or '.join(group)}")
-    return folder
+
+    kind: ClassVar[str]
+    needed: ClassVar[Sequence[Sequence[str]]]
+    extras: ClassVar[Sequence[str]]
+
+    def __init__(self, source: str, compute: Compute) -> None:
+        self.source, self.compute = source, compute
+        self.folder = Lazy(self._find_folder)
+        self.network = Lazy(self._load_network)
+        self.space = Lazy(self._describe)
+
+    def _find_folder(self) -> Path:
+        """The user's own folder, or that of the hub's cache."""
+        folder = Path(self.source)
+        if not folder.is_absolute():
+            return hub_folder(self.source, self.needed, self.extras)
+        for group in self.needed:
+            if not first_file(folder, group):
+                names = " or ".join(group)
+                raise ModelError(f"{folder} is no {self.kind} checkpoint: it has no {names}")
+        return folder
+
+    @abstractmethod
+    def _load_network(self) -> Any:
+        """The network in evaluation mode, on its device."""
+
+    @abstractmethod
+    def _describe(self) -> Space:
+        """The space, by the hash of all that decides the vectors."""
 
 
 def load_network(make: Any, kind: str, folder: Path) -> Any:
