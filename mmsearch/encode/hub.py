@@ -4,13 +4,19 @@ The libraries ask the hub first and the cache afterwards, and without a network 
 45 seconds; here the cache comes first, and one short question tells whether the hub answers.
 """
 
-from collections.abc import Sequence
+import queue
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mmsearch.encode.torch_ import one_line
 from mmsearch.errors import ModelError
 
+T = TypeVar("T")
+
 TIMEOUT_S = 5.0
+"""Until the hub counts as out of reach."""
 
 TOKENIZER = (
     "tokenizer.json",
@@ -68,7 +74,8 @@ def _download(repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[st
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        siblings = HfApi().model_info(repo_id, timeout=TIMEOUT_S).siblings or []
+        about = _within(TIMEOUT_S, lambda: HfApi().model_info(repo_id, timeout=TIMEOUT_S))
+        siblings = about.siblings or []
         wanted = _choose(repo_id, needed, {sibling.rfilename for sibling in siblings})
         return Path(snapshot_download(repo_id, allow_patterns=[*wanted, *extras]))
     except ModelError:
@@ -83,6 +90,29 @@ def _download(repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[st
             f"{repo_id} is not in the local cache and cannot be downloaded ({one_line(error)}):"
             " connect to the internet once, or copy its files to this machine and name the folder"
         ) from error
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    """Return an answer, or raise TimeoutError when it takes longer.
+
+    The library's own limit holds for each address of a host and for each of its questions.
+    """
+    answers: queue.Queue[T | BaseException] = queue.Queue()
+
+    def work() -> None:
+        try:
+            answers.put(ask())
+        except BaseException as error:  # raised below, where the answer is waited for
+            answers.put(error)
+
+    threading.Thread(target=work, name="mmsearch-hub", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def _choose(repo_id: str, needed: Sequence[Sequence[str]], present: set[str]) -> list[str]:
