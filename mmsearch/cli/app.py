@@ -65,6 +65,7 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         usage = isinstance(error, UsageError | _WrongUsage)
+        # Typer checks options by pydantic, which puts "Value error, " before what is wrong.
         message = getattr(error, "format_message", error.__str__)().replace("Value error, ", "")
         return _failed(message or type(error).__name__, 2 if usage else 1)
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.clap_processor import PreparedSound, Processor
 from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, first_file
+from mmsearch.encode.tokenizing import padded
 from mmsearch.encode.torch_ import (
     CHARS_PER_TOKEN,
     Lazy,
@@ -28,6 +29,9 @@ from mmsearch.encode.transformers_ import (
 )
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality, Sound, Space
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 EXTRACTOR = ("preprocessor_config.json", "processor_config.json")
@@ -98,25 +102,21 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
         processor = self._checkpoint.processor()
         return len(processor.ids(text, whole=True)) <= processor.context_length
 
-    def prepare(self, decoded: str) -> list[int]:
-        """Turn a text into its token numbers."""
+    def prepare(self, decoded: str) -> "NDArray[np.int64]":
+        """Turn a text into (n,) int64 token numbers."""
         return self._checkpoint.processor().ids(decoded)
 
-    def encode(self, prepared: Sequence[Sequence[int]]) -> FloatArray:
+    def encode(self, prepared: "Sequence[NDArray[np.int64]]") -> FloatArray:
         """Embed n texts: (n, dim) float32, L2-normalised rows."""
         import torch
 
         network = self._checkpoint.network()
-        longest = max(len(ids) for ids in prepared)
-        tokens = np.full((len(prepared), longest), self._checkpoint.processor().pad_id)
-        mask = np.zeros_like(tokens)
-        for row, ids in enumerate(prepared):
-            tokens[row, : len(ids)], mask[row, : len(ids)] = ids, 1
+        ids, mask = (
+            torch.from_numpy(array).to(network.device)
+            for array in padded(prepared, self._checkpoint.processor().pad_id)
+        )
         with self._checkpoint.compute.inference():
-            features = network.get_text_features(
-                torch.from_numpy(tokens).to(network.device),
-                attention_mask=torch.from_numpy(mask).to(network.device),
-            )
+            features = network.get_text_features(ids, attention_mask=mask)
             return unit_rows(features.pooler_output)
 
 

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmsearch.encode.resampling import resample
+from mmsearch.encode.tokenizing import Tokenizer
 from mmsearch.encode.torch_ import one_line
 from mmsearch.errors import ModelError, UsageError
 from mmsearch.records import FloatArray, Sound
@@ -56,16 +56,13 @@ class Processor:
         except Exception as error:  # transformers raises many kinds
             raise ModelError(f"cannot use {folder}: {one_line(error)}") from error
         self._extractor = processor.feature_extractor
-        self._tokenizer = processor.tokenizer
-        # A tokenizer keeps the last call's truncation: unlocked, one text in six came out wrong.
-        # https://github.com/huggingface/tokenizers/issues/537
-        self._lock = Lock()
+        self._tokenizer = Tokenizer(processor.tokenizer)
         self.dim = int(config.projection_dim)
-        self.pad_id = int(self._tokenizer.pad_token_id)
+        self.pad_id = self._tokenizer.pad_id
         # As in RoBERTa, the first position is one past that of padding.
         text = config.text_config
         positions = int(text.max_position_embeddings) - int(text.pad_token_id) - 1
-        self.context_length = min(int(self._tokenizer.model_max_length), positions)
+        self.context_length = min(int(processor.tokenizer.model_max_length), positions)
 
     @property
     def extractor_settings(self) -> dict[str, Any]:
@@ -75,25 +72,16 @@ class Processor:
     @property
     def vocabulary(self) -> dict[str, int]:
         """The number of every token."""
-        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
-        return vocabulary
+        return self._tokenizer.vocabulary
 
     @property
     def window_s(self) -> float:
         """The longest sound that is seen whole, in seconds."""
         return float(self._extractor.max_length_s)
 
-    def ids(self, text: str, whole: bool = False) -> list[int]:
-        """Return a text's token numbers, special ones included, cut to the context or whole."""
-        with self._lock:
-            encoded = self._tokenizer(
-                text,
-                truncation=not whole,
-                max_length=None if whole else self.context_length,
-                verbose=False,
-            )
-        ids: list[int] = encoded.input_ids
-        return ids
+    def ids(self, text: str, whole: bool = False) -> "NDArray[np.int64]":
+        """Token numbers, special ones included, cut to the context or whole: (n,) int64."""
+        return self._tokenizer.ids(text, None if whole else self.context_length)
 
     def mels(self, sound: Sound) -> PreparedSound:
         """Resample a sound, pad it and take its log-mel spectrogram, as the checkpoint does.

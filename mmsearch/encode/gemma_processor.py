@@ -3,13 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from PIL.Image import Image
 
 from mmsearch.encode.resampling import resample
+from mmsearch.encode.tokenizing import Tokenizer
 from mmsearch.encode.torch_ import one_line
 from mmsearch.errors import ModelError, UsageError
 from mmsearch.records import Sound
@@ -76,10 +76,7 @@ class Processor:
             self._prompts["SearchQuery"], self._prompts["Document"]
         except Exception as error:  # transformers raises many kinds
             raise ModelError(f"cannot use {folder}: {one_line(error)}") from error
-        # A tokenizer keeps the last call's truncation: unlocked, one text in six came out wrong.
-        # https://github.com/huggingface/tokenizers/issues/537
-        self._lock = Lock()
-        self.pad_id = int(self._processor.tokenizer.pad_token_id)
+        self._tokenizer = Tokenizer(self._processor.tokenizer)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -93,8 +90,7 @@ class Processor:
     @property
     def vocabulary(self) -> dict[str, int]:
         """The number of every token."""
-        vocabulary: dict[str, int] = self._processor.tokenizer.get_vocab()
-        return vocabulary
+        return self._tokenizer.vocabulary
 
     def document(self, text: str) -> Prepared:
         """A text that is to be found, with the checkpoint's prompt for it."""
@@ -106,9 +102,8 @@ class Processor:
 
     def _tokens(self, text: str) -> Prepared:
         """Not through the processor, which takes the marks of pictures in a text for pictures."""
-        with self._lock:
-            found = self._processor.tokenizer(text, return_tensors="np", verbose=False)
-        return {name: found[name][0] for name in ("input_ids", "attention_mask")}
+        ids = self._tokenizer.ids(text)
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
     def picture(self, picture: Image) -> Prepared:
         """A picture, without a prompt."""
@@ -134,7 +129,7 @@ class Processor:
 
     def _stacked(self, name: str, arrays: Sequence["NDArray[Any]"]) -> "NDArray[Any]":
         longest = max(len(array) for array in arrays)
-        fill = self.pad_id if name == "input_ids" else 0
+        fill = self._tokenizer.pad_id if name == "input_ids" else 0
         shape = (len(arrays), longest, *arrays[0].shape[1:])
         found = np.full(shape, fill, arrays[0].dtype)
         for row, array in zip(found, arrays, strict=True):
@@ -144,6 +139,6 @@ class Processor:
     def _first(self, **sample: Any) -> Prepared:
         """What the processor makes of one sample."""
         unused = set(self._processor.unused_input_names)
-        with self._lock:
+        with self._tokenizer.lock:
             found = self._processor(**sample, return_tensors="pt")
         return {name: value[0].numpy() for name, value in found.items() if name not in unused}

@@ -17,6 +17,7 @@ from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS
 from mmsearch.encode.pe_av_processor import CONTEXT, Processor
+from mmsearch.encode.tokenizing import padded
 from mmsearch.encode.torch_ import (
     CHARS_PER_TOKEN,
     Lazy,
@@ -130,18 +131,6 @@ def _names(wanted: Sequence[str], there: set[str]) -> Mapping[str, str]:
     return found
 
 
-def filled(
-    rows: "Sequence[NDArray[np.int64]]", fill: int
-) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
-    """Token numbers of n texts as (n, longest), and 1 where there is something."""
-    longest = max(len(row) for row in rows)
-    found = np.full((len(rows), longest), fill, np.int64)
-    mask = np.zeros((len(rows), longest), np.int64)
-    for at, row in enumerate(rows):
-        found[at, : len(row)], mask[at, : len(row)] = row, 1
-    return found, mask
-
-
 class TextEncoder(CheckpointEncoder[Checkpoint]):
     """Texts in the acoustic space."""
 
@@ -164,7 +153,7 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
         network = self._checkpoint.network()
         ids, mask = (
             torch.from_numpy(array).to(network.device)
-            for array in filled(prepared, self._checkpoint.processor().pad_id)
+            for array in padded(prepared, self._checkpoint.processor().pad_id)
         )
         with self._checkpoint.compute.inference():
             # The model's own get_text_audio_embeds fails in transformers 5.23: it does not ask for

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import xxhash
 
-from mmsearch.whole import sync_folder
+from mmsearch.whole import sync_folder, written_whole
 
 CHECKED_BYTES = 256 * 1024 * 1024
 """Readers check files up to here: at about 0.25 ms for a megabyte (`benchmarks/where.py`)."""
@@ -107,13 +107,8 @@ def remove_seal(path: Path) -> None:
 
 def write_seal(path: Path, seal: str) -> None:
     """Put a seal beside a database whose log is folded in."""
-    temporary = Path(f"{_seal_path(path)}.tmp")
-    with open(temporary, "w", encoding="ascii") as file:
-        file.write(seal)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, _seal_path(path))
-    sync_folder(path.parent)
+    with written_whole(_seal_path(path)) as place:
+        place.write_text(seal, encoding="ascii")
 
 
 def _seal_path(path: Path) -> Path:

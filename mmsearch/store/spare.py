@@ -1,13 +1,12 @@
 """A copy of the manifest beside LMDB: every vector file hangs on that one record."""
 
-import os
 from pathlib import Path
 
 import xxhash
 
 from mmsearch.errors import DamagedIndexError, IndexFormatError
 from mmsearch.store.manifest import Manifest
-from mmsearch.whole import sync_folder
+from mmsearch.whole import written_whole
 
 SPARE = "manifest.json"
 
@@ -15,13 +14,8 @@ SPARE = "manifest.json"
 def write_spare(folder: Path, manifest: Manifest) -> None:
     """Replace the copy, after the LMDB commit and before any file of the old manifest goes."""
     encoded = manifest.to_json()
-    temporary = folder / f"{SPARE}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(xxhash.xxh3_64_hexdigest(encoded).encode() + b"\n" + encoded)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / SPARE)
-    sync_folder(folder)
+    with written_whole(folder / SPARE) as path:
+        path.write_bytes(xxhash.xxh3_64_hexdigest(encoded).encode() + b"\n" + encoded)
 
 
 def read_spare(folder: Path) -> Manifest | None:

@@ -3,6 +3,8 @@
 Both take texts as their token ids end to end and where each text starts, as ``embedding_bag`` does.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -39,15 +41,14 @@ def mean(states: Tensor, lengths: Tensor) -> Tensor:
     return (states * own[:, :, None]).sum(dim=1) / lengths[:, None]
 
 
-class GruTower(nn.Module):
-    """A gated recurrent network (Cho et al. 2014, arXiv 1406.1078) that reads from both ends."""
+class _Tower(nn.Module, ABC):
+    """What is read at each token, averaged and brought into the space by a head."""
 
-    def __init__(self, shape: Gru, dim: int) -> None:
-        super().__init__()
-        self._tokens = shape.tokens
-        self.table = nn.Embedding(shape.vocabulary, shape.width)
-        self.states = nn.GRU(shape.width, shape.width, batch_first=True, bidirectional=True)
-        self.head = nn.Linear(2 * shape.width, dim)
+    head: nn.Linear
+
+    @abstractmethod
+    def _read(self, texts: Texts) -> tuple[Tensor, Tensor]:
+        """What is read at each token, (n, longest, width), and the texts' lengths, (n,)."""
 
     def places(self, texts: Texts) -> Tensor:
         """What is read at each token: (n, longest, width), the shorter filled up."""
@@ -57,6 +58,17 @@ class GruTower(nn.Module):
         """Embed n texts: (n, dim), L2-normalised rows."""
         return normalize(self.head(mean(*self._read(texts))).float(), dim=1)
 
+
+class GruTower(_Tower):
+    """A gated recurrent network (Cho et al. 2014, arXiv 1406.1078) that reads from both ends."""
+
+    def __init__(self, shape: Gru, dim: int) -> None:
+        super().__init__()
+        self._tokens = shape.tokens
+        self.table = nn.Embedding(shape.vocabulary, shape.width)
+        self.states = nn.GRU(shape.width, shape.width, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(2 * shape.width, dim)
+
     def _read(self, texts: Texts) -> tuple[Tensor, Tensor]:
         ids, lengths = pad(texts, self._tokens)
         packed = pack_padded_sequence(
@@ -65,7 +77,7 @@ class GruTower(nn.Module):
         return pad_packed_sequence(self.states(packed)[0], batch_first=True)[0], lengths
 
 
-class TransformerTower(nn.Module):
+class TransformerTower(_Tower):
     """A transformer whose positions are averaged at the end."""
 
     def __init__(self, shape: Transformer, dim: int) -> None:
@@ -77,14 +89,6 @@ class TransformerTower(nn.Module):
         self.head = nn.Linear(width, dim)
         for values in (self.table.weight, self.positions):
             nn.init.normal_(values, std=0.02)
-
-    def places(self, texts: Texts) -> Tensor:
-        """What is read at each token: (n, longest, width), the shorter filled up."""
-        return self._read(texts)[0]
-
-    def forward(self, texts: Texts) -> Tensor:
-        """Embed n texts: (n, dim), L2-normalised rows."""
-        return normalize(self.head(mean(*self._read(texts))).float(), dim=1)
 
     def _read(self, texts: Texts) -> tuple[Tensor, Tensor]:
         ids, lengths = pad(texts, self._tokens)
