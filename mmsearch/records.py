@@ -21,12 +21,11 @@ ColumnValue: TypeAlias = Scalar | tuple[Scalar, ...]
 
 
 class Modality(StrEnum):
-    """What kind of signal a part carries."""
+    """What kind of signal a part carries; a video has two parts, its pictures and its sound."""
 
     TEXT = "text"
     IMAGE = "image"
     AUDIO = "audio"
-    VIDEO = "video"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,8 @@ class Chunk:
     """A stretch of a part that is embedded.
 
     Attributes:
-        start: Seconds for audio, character offset for text, ``None`` for a whole picture.
+        start: Seconds for sounds and frames of videos, character offset for text, ``None`` for a
+            whole picture.
         end: The end of the stretch (exclusive), in the unit of ``start``.
     """
 
@@ -47,7 +47,7 @@ class Part:
     """One modality of an item: a file, or a text given in place.
 
     Attributes:
-        role: What the part is to its item: ``file``, or the column it came from.
+        role: What the part is to its item: ``file`` or ``video``, or the column it came from.
         modality: What the part carries.
         path: The file, absolute, as ``os.fsdecode`` gives it (names need not be UTF-8).
         text: The text itself, for a text part without a file.

@@ -368,11 +368,6 @@ class TestPart:
         assert isinstance(image, Image.Image)
         assert image.size == (80, 40)
 
-    def test_a_video_is_not_decoded(self) -> None:
-        part = Part("file", Modality.VIDEO, "/a.mp4")
-        with pytest.raises(DecodeError, match=r"^/a.mp4: video is not decoded$"):
-            list(decode_part(part, InputLimits(), lambda text: True))
-
     def test_many_threads_get_the_same(self, tmp_path: Path, photo: Image.Image) -> None:
         paths = [save(tmp_path / f"a{end}", photo) for end in (".jpg", ".png", ".webp", ".gif")]
         expected = [decode(path) for path in paths]

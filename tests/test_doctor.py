@@ -12,15 +12,20 @@ from mmsearch.store import speed
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One of the two checkpoints of ``clip`` is in the cache, and both of ``siglip2``."""
+    """Both checkpoints of ``siglip2`` are in the cache; of ``clip`` the other one only begun."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(doctor, "SPEED_S", 0.01)
-    for name in ("laion/clap-htsat-unfused", "timm/ViT-B-16-SigLIP2-256"):
+    for name, files in {
+        "laion/clap-htsat-unfused": ["config.json", "model.safetensors"],
+        "timm/ViT-B-16-SigLIP2-256": ["open_clip_pytorch_model.bin"],
+        "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": ["config.json"],
+    }.items():
         snapshot = tmp_path / f"models--{name.replace('/', '--')}/snapshots" / ("a" * 40)
         snapshot.mkdir(parents=True)
-        (snapshot / "config.json").write_text("{}")
+        for file in files:
+            (snapshot / file).write_text("{}")
         (snapshot.parents[1] / "refs").mkdir()
         (snapshot.parents[1] / "refs/main").write_text("a" * 40)
     return tmp_path

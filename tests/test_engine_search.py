@@ -127,7 +127,6 @@ def test_scores_fall_and_rise_with_relevance(media_index: Index) -> None:
         ({"text": "red", "k": 0}, "k is 0"),
         ({"text": "red", "target": "smell"}, "smell: a modality is one of"),
         ({"text": "red", "target": []}, "target is empty"),
-        ({"text": "red", "target": "video"}, "holds no video"),
         ({"text": "red", "where": "colour = 1"}, "colour"),
         ({"text": "red", "where": "1 = "}, "where"),
     ],
@@ -137,6 +136,12 @@ def test_a_wrong_search_says_what_is_wrong(
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         media_index.search(**options)
+
+
+def test_a_target_that_is_not_there_is_named(index: Index, tmp_path: Path) -> None:
+    index.add(text(tmp_path / "red.txt", "red"))
+    with pytest.raises(UsageError, match=r"holds no audio \(it holds text\)"):
+        index.search("red", target="audio")
 
 
 def test_a_modality_without_live_items_is_refused_before_and_after_compaction(

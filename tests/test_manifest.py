@@ -59,7 +59,7 @@ class TestRows:
             "lang": "en",
             "year": 1999,
             "tags": ["dog", 3, None],
-            "video": "dog.mp4",
+            "clip": "dog.mp4",
         }
         ((item,), failures) = read(write_rows(jsonl, row), "caption")
         assert not failures
@@ -74,7 +74,7 @@ class TestRows:
             "lang": "en",
             "year": 1999,
             "tags": ("dog", 3, None),
-            "video": "dog.mp4",
+            "clip": "dog.mp4",
         }
 
     def test_a_list_makes_one_part_each(self, jsonl: Path) -> None:
@@ -88,12 +88,12 @@ class TestRows:
     @pytest.mark.parametrize("column", ["path", "file"])
     def test_a_path_goes_by_its_suffix(self, jsonl: Path, column: str) -> None:
         write_rows(
-            jsonl, {column: "a.PNG"}, {column: "b.flac"}, {column: "c.md"}, {column: "d.mp4"}
+            jsonl, {column: "a.PNG"}, {column: "b.flac"}, {column: "c.md"}, {column: "d.pdf"}
         )
         items, failures = read(jsonl)
         assert [item.parts[0].modality for item in items] == ["image", "audio", "text"]
         assert reasons(failures) == [
-            ("4", f"column '{column}': the type of 'd.mp4' is not indexed")
+            ("4", f"column '{column}': the type of 'd.pdf' is not indexed")
         ]
 
     def test_undeclared_text_stays_metadata(self, jsonl: Path) -> None:
@@ -332,7 +332,7 @@ class TestCsv:
             ("\n\n", "the manifest is empty"),
             ("text,lang\n", "the manifest has no rows"),
             ("text,lang,lang\nx,y,z\n", "the header names column 'lang' twice"),
-            ("id;image\n1;a.png\n", "the header names none of the columns image, audio, path"),
+            ("id;image\n1;a.png\n", "the header names none of the columns image, audio, video"),
             ('"text\nx\n', "bad header: bad CSV: unexpected end of data"),
         ],
     )

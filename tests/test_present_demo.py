@@ -14,7 +14,7 @@ from mmsearch.present.demo import demo_queries, write_demo_data
 from mmsearch.present.demo.photos import EVERY_PHOTO
 from mmsearch.present.demo.sounds import NAMES, make_sound
 from mmsearch.records import Modality, Part
-from mmsearch.sources.suffixes import modality_of
+from mmsearch.sources.suffixes import modalities_of
 
 needs_photos = pytest.mark.skipif(
     not (importlib.util.find_spec("skimage") and importlib.util.find_spec("sklearn")),
@@ -34,8 +34,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_file_decodes_as_what_its_name_says(demo: Path) -> None:
     found = {modality: 0 for modality in (Modality.TEXT, Modality.IMAGE, Modality.AUDIO)}
     for path in demo.rglob("*.*"):
-        modality = modality_of(path)
-        if modality is not None:
+        for modality in modalities_of(path):
             part = Part("file", modality, str(path))
             assert list(decode_part(part, InputLimits(), lambda text: True, DecodeLimits()))
             found[modality] += 1

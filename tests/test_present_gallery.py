@@ -15,7 +15,7 @@ from present_cases import HOSTILE_NAMES, hit_of, picture, row_hit, tone
 
 from mmsearch.errors import MMSearchError
 from mmsearch.present.gallery import Search, gallery_html, write_gallery
-from mmsearch.present.previews import LONGEST_S, THUMBNAIL_PX, picture_preview, sound_preview
+from mmsearch.present.previews import LONGEST_S, THUMBNAIL_PX, Sight, picture_preview, sound_preview
 from mmsearch.records import Chunk, ColumnValue, Hit, Modality
 
 TAGS = set(
@@ -127,7 +127,7 @@ def test_relevance_is_shown_once_there_is_one() -> None:
 
 def test_a_thumbnail_is_small_and_upright(tmp_path: Path) -> None:
     # 6: the camera was turned, so the stored rows are columns.
-    preview = picture_preview(str(picture(tmp_path / "a.jpg", (640, 320), orientation=6)))
+    preview = picture_preview(Sight(str(picture(tmp_path / "a.jpg", (640, 320), orientation=6))))
     assert (preview.width, preview.height) == (THUMBNAIL_PX // 2, THUMBNAIL_PX)
     with Image.open(payload(preview.uri)) as image:
         assert image.format == "JPEG"
@@ -141,7 +141,7 @@ def test_a_file_that_is_gone_or_broken_gives_its_reason(
     path = tmp_path / "a.dat"
     if content is not None:
         path.write_bytes(content)
-    for preview in (picture_preview(str(path)), sound_preview(str(path), Chunk(0, 1))):
+    for preview in (picture_preview(Sight(str(path))), sound_preview(str(path), Chunk(0, 1))):
         assert not preview.uri
         assert "a.dat" in preview.reason
     page = page_of([hit_of(path, Modality.IMAGE), hit_of(path, Modality.AUDIO)])

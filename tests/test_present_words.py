@@ -43,7 +43,7 @@ def test_shorten_cuts_between_words_where_there_are_any(text: str, limit: int, s
     [
         (Modality.AUDIO, Chunk(12.0, 22.0), "12.0–22.0 s"),
         (Modality.TEXT, Chunk(10, 250), "chars 10–250"),
-        (Modality.VIDEO, Chunk(3.5), "3.5 s"),
+        (Modality.IMAGE, Chunk(3.5), "3.5 s"),
         (Modality.IMAGE, Chunk(), ""),
     ],
 )

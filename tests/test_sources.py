@@ -23,10 +23,12 @@ from mmsearch.sources import (
     IMAGE_SUFFIXES,
     MANIFEST_SUFFIXES,
     TEXT_SUFFIXES,
+    TRACK_SUFFIXES,
+    VIDEO_SUFFIXES,
     Found,
     Ignored,
     find_items,
-    modality_of,
+    modalities_of,
 )
 
 NOT_PICTURES: Final = {
@@ -92,17 +94,19 @@ def touch(*paths: Path) -> None:
 
 class TestModalityOf:
     def test_each_suffix_has_one_meaning(self) -> None:
-        tables = [TEXT_SUFFIXES, IMAGE_SUFFIXES, AUDIO_SUFFIXES, MANIFEST_SUFFIXES]
+        tables = [TEXT_SUFFIXES, IMAGE_SUFFIXES, AUDIO_SUFFIXES, TRACK_SUFFIXES, VIDEO_SUFFIXES]
+        tables.append(MANIFEST_SUFFIXES)
         assert len(frozenset().union(*tables)) == sum(map(len, tables))
 
     def test_case_does_not_count(self) -> None:
-        assert modality_of("/a/B.JPG") is Modality.IMAGE
-        assert modality_of(Path("x.Wav")) is Modality.AUDIO
-        assert modality_of("notes.MD") is Modality.TEXT
+        assert modalities_of("/a/B.JPG") == (Modality.IMAGE,)
+        assert modalities_of(Path("x.Wav")) == (Modality.AUDIO,)
+        assert modalities_of("notes.MD") == (Modality.TEXT,)
+        assert modalities_of("a.Mp4") == (Modality.IMAGE, Modality.AUDIO)
 
-    @pytest.mark.parametrize("name", ["a.pdf", "a", ".txt", "a.jpg~", "a.csv", "a.mp4", ""])
+    @pytest.mark.parametrize("name", ["a.pdf", "a", ".txt", "a.jpg~", "a.csv", "a.ts", ""])
     def test_other_types_have_none(self, name: str) -> None:
-        assert modality_of(name) is None
+        assert modalities_of(name) == ()
 
     def test_the_image_table_is_what_pillow_registers(self) -> None:
         registered = {
@@ -119,7 +123,7 @@ class TestModalityOf:
         assert set(SOUND_SUFFIXES.values()) <= AUDIO_SUFFIXES
 
     def test_the_tables_need_no_decoder(self) -> None:
-        check = "import mmsearch.sources, sys; print({'PIL', 'soundfile'} & set(sys.modules))"
+        check = "import mmsearch.sources, sys; print({'PIL', 'soundfile', 'av'} & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
         assert done.stdout == "set()\n"
 

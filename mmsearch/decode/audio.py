@@ -31,12 +31,8 @@ def decode_sound(
     with open_regular(path) as file:
         try:
             with _Stream(file.fileno(), closefd=False) as sound:
-                rate = _check(sound, guard)
-                blocks = _blocks(sound, guard)
-                window, hop = round(limits.window_s * rate), round(limits.hop_s * rate)
-                for start, samples in windows(blocks, max(window, 1), max(hop, 1)):
-                    chunk = Chunk(start / rate, (start + len(samples)) / rate)
-                    yield chunk, Sound(samples, rate)
+                rate_hz = int(sound.samplerate)
+                yield from cut(limited(_blocks(sound), rate_hz, guard), rate_hz, limits)
         except DecodeError as error:
             raise DecodeError(f"{one_line(path)}: {error}") from None
         except soundfile.SoundFileError as error:
@@ -54,6 +50,15 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]
     def seekable(self) -> bool:
         """Pretend that it cannot seek."""
         return False
+
+
+def cut(
+    blocks: Iterable[FloatArray], rate_hz: int, limits: InputLimits
+) -> Iterator[tuple[Chunk, Sound]]:
+    """Cut a stream of samples into what an encoder takes, with the seconds of each."""
+    window, hop = round(limits.window_s * rate_hz), round(limits.hop_s * rate_hz)
+    for start, samples in windows(blocks, max(window, 1), max(hop, 1)):
+        yield Chunk(start / rate_hz, (start + len(samples)) / rate_hz), Sound(samples, rate_hz)
 
 
 def windows(
@@ -85,25 +90,34 @@ def windows(
         yield start, rest
 
 
-def _check(sound: soundfile.SoundFile, guard: DecodeLimits) -> int:
-    rate = int(sound.samplerate)
-    if not 0 < rate <= guard.sample_rate_hz:
-        raise DecodeError(f"a sample rate of {rate} Hz (at most {guard.sample_rate_hz})")
-    return rate
+def limited(
+    blocks: Iterable[FloatArray], rate_hz: int, guard: DecodeLimits
+) -> Iterator[FloatArray]:
+    """A stream of samples, as long as they are sound.
+
+    Raises:
+        DecodeError: There are too many, or they are no numbers.
+    """
+    if not 0 < rate_hz <= guard.sample_rate_hz:
+        raise DecodeError(f"a sample rate of {rate_hz} Hz (at most {guard.sample_rate_hz})")
+    done = 0
+    for block in blocks:
+        done += len(block)
+        if done > guard.sound_s * rate_hz:
+            raise DecodeError(f"longer than {guard.sound_s:g} s")
+        if not np.isfinite(block).all():
+            raise DecodeError("it holds samples that are not finite numbers")
+        yield block
 
 
-def _blocks(sound: soundfile.SoundFile, guard: DecodeLimits) -> Iterator[FloatArray]:
+def _blocks(sound: soundfile.SoundFile) -> Iterator[FloatArray]:
     """The file's samples, mono: (n,) float32 arrays, none of them empty."""
     size = max(max(_BLOCK_SAMPLES, sound.samplerate) // sound.channels, 1)
     done = 0
     while len(block := sound.read(size, dtype="float32", always_2d=True)):
         done += len(block)
-        if done > guard.sound_s * sound.samplerate:
-            raise DecodeError(f"longer than {guard.sound_s:g} s")
         with np.errstate(all="ignore"):
-            mono = block.mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
-            raise DecodeError("it holds samples that are not finite numbers")
+            mono: FloatArray = block.mean(axis=1, dtype=np.float32)
         yield mono
     if not done:
         raise DecodeError("it holds no samples")

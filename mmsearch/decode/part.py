@@ -9,8 +9,9 @@ from mmsearch.config import DecodeLimits, InputLimits
 from mmsearch.decode.audio import decode_sound
 from mmsearch.decode.image import decode_image
 from mmsearch.decode.text import decode_text
-from mmsearch.errors import DecodeError, one_line
+from mmsearch.decode.video import decode_frames, decode_track
 from mmsearch.records import Chunk, Modality, Part, Sound
+from mmsearch.sources.suffixes import TRACK_SUFFIXES, VIDEO_SUFFIXES, suffix_of
 
 Decoded: TypeAlias = str | Image | Sound
 """One decoded chunk: a passage, an RGB picture, or a mono stretch of sound."""
@@ -36,16 +37,21 @@ def decode_part(
         guard: What is refused as too large.
 
     Yields:
-        Chunks in their order, each with its passage, picture or sound; at least one.
+        Chunks in their order, each with its passage, picture or sound; at least one, except of
+        videos, which may lack pictures or sound.
 
     Raises:
         DecodeError: The part cannot be decoded: one line with its path or role, and the reason.
     """
     if part.modality is Modality.TEXT:
         yield from decode_text(part, limits, fits, guard)
-    elif part.path is None or part.modality is Modality.VIDEO:
-        raise DecodeError(f"{one_line(part.path or part.role)}: {part.modality} is not decoded")
-    elif part.modality is Modality.IMAGE:
-        yield Chunk(), decode_image(part.path, guard, limits.image_side)
+        return
+    assert part.path is not None  # a part without a path is a text
+    suffix = suffix_of(part.path)
+    if part.modality is Modality.AUDIO:
+        is_track = suffix in TRACK_SUFFIXES | VIDEO_SUFFIXES
+        yield from (decode_track if is_track else decode_sound)(part.path, limits, guard)
+    elif suffix in VIDEO_SUFFIXES:
+        yield from decode_frames(part.path, guard, limits.image_side)
     else:
-        yield from decode_sound(part.path, limits, guard)
+        yield Chunk(), decode_image(part.path, guard, limits.image_side)

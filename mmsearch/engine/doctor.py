@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,8 @@ SLOW_SHARE = 0.5
 """FAISS below this share of NumPy's speed has chosen a kernel for an older processor."""
 
 SPEED_S = 1.0
+
+WEIGHTS = {".safetensors", ".bin", ".pt"}
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,15 @@ def _downloads() -> Iterator[Finding]:
     from huggingface_hub import CacheNotFound, constants, scan_cache_dir
 
     try:
-        sizes = {repo.repo_id: repo.size_on_disk for repo in scan_cache_dir().repos}
+        repositories = scan_cache_dir().repos
     except CacheNotFound:
-        sizes = {}
+        repositories = frozenset()
+    # A file appears in the cache when all of it is there; the weights are the longest.
+    sizes = {
+        repo.repo_id: repo.size_on_disk
+        for repo in repositories
+        if any(Path(name).suffix in WEIGHTS for name in _file_names(repo))
+    }
     for preset in PRESETS.values():
         missing = [name for name in preset.repositories if name not in sizes]
         if preset.repositories:
@@ -103,3 +112,8 @@ def _downloads() -> Iterator[Finding]:
             yield Finding(preset.name, found, pull if missing else None)
     total = sum(sizes.values()) / 1e9
     yield Finding("cache", f"{constants.HF_HUB_CACHE}: {len(sizes)} checkpoints, {total:.1f} GB")
+
+
+def _file_names(repository: Any) -> Iterator[str]:
+    for revision in repository.revisions:
+        yield from (file.file_name for file in revision.files)

@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from mmsearch.encode import AskingEncoder, Encoder, Model
 from mmsearch.engine.jobs import decode_for
-from mmsearch.errors import UsageError
+from mmsearch.errors import DecodeError, UsageError, one_line
 from mmsearch.records import FieldName, FloatArray, Modality, Part, Sound
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,9 @@ def _embed_all(model: Model, name: FieldName, values: Sequence[object]) -> list[
             name.space,
             passages.max(),
         )
+    for value, count in zip(values, passages, strict=True):
+        if not count:  # a film without sound, say
+            raise DecodeError(f"{one_line(str(value))}: there is no {name.modality} in it")
     return [_unit(vector) for vector in sums]
 
 

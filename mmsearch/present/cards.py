@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsearch.present.previews import Preview, picture_preview, sound_preview
+from mmsearch.present.previews import Preview, Sight, picture_preview, sound_preview
 from mmsearch.present.words import lines, one_line, where
 from mmsearch.records import Chunk, Hit, Item, Modality, Part
 
@@ -64,7 +64,7 @@ def panel(heading: str, query: Mapping[str, object], hits: Sequence[Hit]) -> Pan
     return Panel(
         heading=one_line(heading),
         text=lines(str(given.pop("text", ""))),
-        picture=None if image is None else picture_preview(os.path.expanduser(str(image))),
+        picture=None if image is None else picture_preview(Sight(os.path.expanduser(str(image)))),
         sound=None if audio is None else sound_preview(os.path.expanduser(str(audio)), Chunk()),
         terms=tuple((one_line(name), in_words(value)) for name, value in given.items()),
         cards=tuple(card(hit) for hit in hits),
@@ -74,7 +74,7 @@ def panel(heading: str, query: Mapping[str, object], hits: Sequence[Hit]) -> Pan
 def card(hit: Hit) -> Card:
     """A hit's card."""
     part = hit.part
-    picture = picture_path(hit.item, part)
+    picture = sight(hit.item, part, hit.chunk)
     sounds = part.path if part.modality is Modality.AUDIO else None
     role = "" if part.role in ("file", part.modality) else f": {one_line(part.role)}"
     return Card(
@@ -98,10 +98,11 @@ def alt_text(item: Item) -> str:
     return one_line(next((part.text for part in item.parts if part.text), item.name))
 
 
-def picture_path(item: Item, part: Part) -> str | None:
-    """The picture that shows an item: the part in question, or else its first picture."""
+def sight(item: Item, part: Part, chunk: Chunk) -> Sight | None:
+    """What shows a stretch of an item: its part in question, or else its first picture."""
     pictures = (p.path for p in (part, *item.parts) if p.modality is Modality.IMAGE)
-    return next(filter(None, pictures), None)
+    path = next(filter(None, pictures), None)
+    return Sight(path, float(chunk.start or 0) if path == part.path else 0.0) if path else None
 
 
 def file_link(item: Item, part: Part) -> str:

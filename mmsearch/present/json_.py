@@ -16,13 +16,6 @@ JsonValue: TypeAlias = (
     str | int | float | bool | None | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 )
 
-_UNITS = {
-    Modality.TEXT: "chars",
-    Modality.AUDIO: "seconds",
-    Modality.VIDEO: "seconds",
-    Modality.IMAGE: None,
-}
-
 
 def hits_to_json(query: Mapping[str, object], hits: Sequence[Hit]) -> str:
     r"""What was asked and what was found, as one JSON object.
@@ -63,11 +56,15 @@ def _hit(hit: Hit) -> JsonValue:
         "chunk": {
             "start": _plain(chunk.start),
             "end": _plain(chunk.end),
-            "unit": None if chunk.start is None else _UNITS[part.modality],
+            "unit": None if chunk.start is None else _unit(part.modality),
         },
         "text": hit.text,
         "signals": _plain(hit.signals),
     }
+
+
+def _unit(modality: Modality) -> str:
+    return "chars" if modality is Modality.TEXT else "seconds"
 
 
 def _plain(value: object) -> JsonValue:

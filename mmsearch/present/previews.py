@@ -10,9 +10,11 @@ import soundfile
 from mmsearch.config import DecodeLimits
 from mmsearch.decode.files import open_regular
 from mmsearch.decode.image import decode_image
+from mmsearch.decode.video import frame_at, read_track
 from mmsearch.errors import DecodeError
 from mmsearch.present.words import one_line
 from mmsearch.records import Chunk, FloatArray, Sound
+from mmsearch.sources.suffixes import TRACK_SUFFIXES, VIDEO_SUFFIXES, is_video, suffix_of
 
 THUMBNAIL_PX = 320
 LONGEST_S = 30.0
@@ -20,6 +22,19 @@ LONGEST_S = 30.0
 _BARS = 56
 # All that MPEG layers III know; anything else is resampled to the nearest below.
 _MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A picture, or a video at a moment.
+
+    Attributes:
+        path: The file.
+        seconds: The moment.
+    """
+
+    path: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +58,14 @@ class Preview:
     bars: tuple[int, ...] = ()
 
 
-def picture_preview(path: str, side_px: int = THUMBNAIL_PX) -> Preview:
+def picture_preview(sight: Sight, side_px: int = THUMBNAIL_PX) -> Preview:
     """A picture, upright, at most ``side_px`` wide and high, as a JPEG."""
-    name = one_line(path.rpartition("/")[2])
+    name = one_line(sight.path.rpartition("/")[2])
     try:
-        picture = decode_image(path, DecodeLimits(), min_side=2 * side_px)
+        if is_video(sight.path):
+            picture = frame_at(sight.path, sight.seconds, DecodeLimits())
+        else:
+            picture = decode_image(sight.path, DecodeLimits(), min_side=2 * side_px)
     except DecodeError as error:
         return Preview(name, reason=one_line(str(error)))
     picture.thumbnail((side_px, side_px))
@@ -69,7 +87,9 @@ def sound_preview(path: str, chunk: Chunk) -> Preview:
 
 
 def _read(path: str, start_s: float, length_s: float) -> Sound:
-    """A stretch of a sound, mono."""
+    """A stretch of a sound or of a sound track, mono."""
+    if suffix_of(path) in TRACK_SUFFIXES | VIDEO_SUFFIXES:
+        return _audible(path, read_track(path, start_s, length_s))
     with open_regular(path) as file:
         try:
             with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
@@ -78,10 +98,15 @@ def _read(path: str, start_s: float, length_s: float) -> Sound:
                 frames = sound.read(round(length_s * rate_hz), dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
             raise DecodeError(f"{path}: not a readable sound: {error}") from None
-    if not len(frames):
-        raise DecodeError(f"{path}: it is shorter than when it was indexed")
     # Files of floats may hold anything, and a player clips at 1 in any case.
-    return Sound(np.clip(np.nan_to_num(frames), -1, 1).mean(axis=1, dtype=np.float32), rate_hz)
+    mono = np.clip(np.nan_to_num(frames), -1, 1).mean(axis=1, dtype=np.float32)
+    return _audible(path, Sound(mono, rate_hz))
+
+
+def _audible(path: str, sound: Sound) -> Sound:
+    if not len(sound.samples):
+        raise DecodeError(f"{path}: it is shorter than when it was indexed")
+    return sound
 
 
 def _encode(sound: Sound) -> str:

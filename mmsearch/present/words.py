@@ -44,5 +44,5 @@ def where(modality: Modality, chunk: Chunk) -> str:
         "" if offset is None else f"{offset:.0f}" if modality is Modality.TEXT else f"{offset:.1f}"
         for offset in (chunk.start, chunk.end)
     )
-    stretch = f"{start}–{end}" if end else start  # a video frame has a time and no end
+    stretch = f"{start}–{end}" if end else start
     return f"chars {stretch}" if modality is Modality.TEXT else f"{stretch} s"

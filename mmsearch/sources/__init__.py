@@ -6,7 +6,10 @@ from mmsearch.sources.suffixes import (
     IMAGE_SUFFIXES,
     MANIFEST_SUFFIXES,
     TEXT_SUFFIXES,
-    modality_of,
+    TRACK_SUFFIXES,
+    VIDEO_SUFFIXES,
+    is_video,
+    modalities_of,
 )
 from mmsearch.sources.walk import Found, Ignored
 
@@ -15,9 +18,12 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MANIFEST_SUFFIXES",
     "TEXT_SUFFIXES",
+    "TRACK_SUFFIXES",
+    "VIDEO_SUFFIXES",
     "Found",
     "Ignored",
     "can_hold_items",
     "find_items",
-    "modality_of",
+    "is_video",
+    "modalities_of",
 ]

@@ -10,14 +10,15 @@ from typing import Final, TypeAlias
 
 from mmsearch.errors import UsageError, one_line
 from mmsearch.records import ColumnValue, Item, Modality, Part, Scalar
-from mmsearch.sources.suffixes import modality_of
+from mmsearch.sources.suffixes import is_video, modalities_of
 
 Row: TypeAlias = Mapping[str, object]
 """A row as its format gives it: JSON values, or the strings of a CSV file."""
 
 _FILE_COLUMNS: Final = {
-    "image": Modality.IMAGE,
-    "audio": Modality.AUDIO,
+    "image": (Modality.IMAGE,),
+    "audio": (Modality.AUDIO,),
+    "video": (Modality.IMAGE, Modality.AUDIO),
     "path": None,
     "file": None,
 }
@@ -91,12 +92,12 @@ def _parts(role: str, value: object, manifest: str) -> Iterator[Part]:
         if cell is None or (isinstance(cell, str) and not cell.strip()):
             continue
         if role in _FILE_COLUMNS:
-            yield _file_part(role, cell, manifest)
+            yield from _file_parts(role, cell, manifest)
         else:
             yield Part(role, Modality.TEXT, text=_text(role, cell))
 
 
-def _file_part(role: str, cell: object, manifest: str) -> Part:
+def _file_parts(role: str, cell: object, manifest: str) -> Iterator[Part]:
     if not isinstance(cell, str):
         raise RowError(f"column {role!r} must name a file")
     path = os.path.abspath(os.path.join(os.path.dirname(manifest), cell))
@@ -106,10 +107,13 @@ def _file_part(role: str, cell: object, manifest: str) -> Part:
         valid = False
     if not valid:
         raise RowError(f"column {role!r}: '{one_line(cell)}' cannot be a file name")
-    modality = _FILE_COLUMNS[role] or modality_of(path)
-    if modality is None:
+    modalities = _FILE_COLUMNS[role] or modalities_of(path)
+    if not modalities:
         raise RowError(f"column {role!r}: the type of '{one_line(cell)}' is not indexed")
-    return Part(role, modality, path)
+    if role == "video" and not is_video(path):
+        raise RowError(f"column {role!r}: the type of '{one_line(cell)}' is no video's")
+    for modality in modalities:
+        yield Part(role, modality, path)
 
 
 def _text(role: str, cell: object) -> str:

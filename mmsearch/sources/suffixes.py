@@ -1,7 +1,7 @@
-"""Which file names mmsearch takes for texts, pictures, sounds and manifests.
+"""Which file names mmsearch takes for texts, pictures, sounds, videos and manifests.
 
-The tables are written out, so that a text query imports neither Pillow nor libsndfile; the tests
-compare them with what the installed libraries register.
+The tables are written out, so that a text query imports no decoder; the tests compare them with
+what the installed libraries register.
 """
 
 import os
@@ -28,12 +28,24 @@ AUDIO_SUFFIXES: Final = frozenset(
 )
 """What libsndfile opens by its content; not headerless samples, MATLAB files or resource forks."""
 
+TRACK_SUFFIXES: Final = frozenset(".aac .ac3 .amr .ape .m4a .m4b .mka .wma .wv".split())
+"""Sounds that FFmpeg opens and libsndfile does not."""
+
+VIDEO_SUFFIXES: Final = frozenset(
+    """
+    .3g2 .3gp .asf .avi .f4v .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .vob .webm
+    .wmv
+    """.split()
+)
+"""What FFmpeg opens and cameras, phones and editors write; not ``.ts``, which is TypeScript's."""
+
 MANIFEST_SUFFIXES: Final = frozenset({".csv", ".jsonl", ".ndjson", ".tsv"})
 
 _MODALITIES: Final = {
-    **dict.fromkeys(TEXT_SUFFIXES, Modality.TEXT),
-    **dict.fromkeys(IMAGE_SUFFIXES, Modality.IMAGE),
-    **dict.fromkeys(AUDIO_SUFFIXES, Modality.AUDIO),
+    **dict.fromkeys(TEXT_SUFFIXES, (Modality.TEXT,)),
+    **dict.fromkeys(IMAGE_SUFFIXES, (Modality.IMAGE,)),
+    **dict.fromkeys(AUDIO_SUFFIXES | TRACK_SUFFIXES, (Modality.AUDIO,)),
+    **dict.fromkeys(VIDEO_SUFFIXES, (Modality.IMAGE, Modality.AUDIO)),
 }
 
 
@@ -42,12 +54,17 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
     return os.path.splitext(os.fspath(path))[1].lower()
 
 
-def modality_of(path: str | os.PathLike[str]) -> Modality | None:
-    """What a file holds, by its suffix in any case; ``None`` for a type that is not indexed."""
-    return _MODALITIES.get(suffix_of(path))
+def modalities_of(path: str | os.PathLike[str]) -> tuple[Modality, ...]:
+    """What a file holds, by its suffix in any case; nothing for a type that is not indexed."""
+    return _MODALITIES.get(suffix_of(path), ())
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a video, by its suffix."""
+    return suffix_of(path) in VIDEO_SUFFIXES
 
 
 def supported_suffixes() -> str:
     """The suffixes that can be indexed, for people: the common ones first."""
-    common = ".txt .md .jpg .png .gif .webp .tiff .wav .mp3 .flac .ogg"
+    common = ".txt .md .jpg .png .gif .webp .tiff .wav .mp3 .flac .ogg .m4a .mp4 .mov .mkv"
     return f"{common}, and {len(_MODALITIES) - len(common.split())} others"

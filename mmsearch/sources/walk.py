@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from mmsearch.records import Failure, Item, Part
-from mmsearch.sources.suffixes import modality_of, suffix_of
+from mmsearch.sources.suffixes import is_video, modalities_of, suffix_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,11 @@ Found: TypeAlias = Item | Failure | Ignored
 
 def file_item(path: str) -> Item | Ignored:
     """The item that a regular file is, if its suffix says what it holds."""
-    modality = modality_of(path)
-    if modality is None:
+    modalities = modalities_of(path)
+    if not modalities:
         return Ignored(path, suffix_of(path))
-    return Item(path, (Part("file", modality, path),))
+    role = "video" if is_video(path) else "file"
+    return Item(path, tuple(Part(role, modality, path) for modality in modalities))
 
 
 def reason_of(error: OSError) -> str:

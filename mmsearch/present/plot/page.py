@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from mmsearch.decode import quiet_pillow
 from mmsearch.engine.chunks import EmbeddedChunk
-from mmsearch.present.cards import alt_text, file_link, in_words, picture_path
+from mmsearch.present.cards import alt_text, file_link, in_words, sight
 from mmsearch.present.json_ import JsonValue
 from mmsearch.present.plot.color import GREY, STOPS, Categories, Coloring
 from mmsearch.present.plot.project import Projection
-from mmsearch.present.previews import picture_preview
+from mmsearch.present.previews import Sight, picture_preview
 from mmsearch.present.standalone import read_text, render
 from mmsearch.present.words import one_line, shorten, where
 from mmsearch.records import FloatArray
@@ -60,12 +60,12 @@ def _data(
     chunks: Sequence[EmbeddedChunk], points: FloatArray, coloring: Coloring
 ) -> Mapping[str, JsonValue]:
     """What the script draws; items and pictures once, however many points they have."""
-    paths = [picture_path(chunk.item, chunk.part) for chunk in chunks]
-    pictures = {path: place for place, path in enumerate(dict.fromkeys(filter(None, paths)))}
+    sights = [sight(chunk.item, chunk.part, chunk.chunk) for chunk in chunks]
+    pictures = {seen: place for place, seen in enumerate(dict.fromkeys(filter(None, sights)))}
     items = {chunk.item.id: chunk for chunk in chunks}
     numbers = {item_id: place for place, item_id in enumerate(items)}
     centred = _centred(points)
-    rows = zip(chunks, centred.tolist(), _colors(coloring), paths, strict=True)
+    rows = zip(chunks, centred.tolist(), _colors(coloring), sights, strict=True)
     return {
         "extent": np.abs(centred).max(axis=0).tolist(),
         "points": [
@@ -73,10 +73,10 @@ def _data(
                 "at": [round(number, 5) for number in place],
                 "color": color,
                 "item": numbers[chunk.item.id],
-                "picture": pictures[path] if path else None,
+                "picture": pictures[seen] if seen else None,
                 **_told(chunk),
             }
-            for chunk, place, color, path in rows
+            for chunk, place, color, seen in rows
         ],
         "items": [_item(chunk) for chunk in items.values()],
         "pictures": _pictures(list(pictures)),
@@ -123,12 +123,12 @@ def _item(chunk: EmbeddedChunk) -> Mapping[str, JsonValue]:
     }
 
 
-def _pictures(paths: Sequence[str]) -> Sequence[Mapping[str, JsonValue]]:
+def _pictures(sights: Sequence[Sight]) -> Sequence[Mapping[str, JsonValue]]:
     """Thumbnails, or why there is none; Pillow decodes on all cores."""
     with quiet_pillow(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [*pool.map(_thumbnail, paths)]
+        return [*pool.map(_thumbnail, sights)]
 
 
-def _thumbnail(path: str) -> Mapping[str, JsonValue]:
-    preview = picture_preview(path, THUMBNAIL_PX)
+def _thumbnail(sight: Sight) -> Mapping[str, JsonValue]:
+    preview = picture_preview(sight, THUMBNAIL_PX)
     return {"uri": preview.uri, "reason": preview.reason}
