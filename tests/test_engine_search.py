@@ -1,21 +1,33 @@
 """What a search promises, compared with brute force over the vectors on disk."""
 
 import itertools
+import json
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fakes import fake_model, word_vector
+from fakes import FakeEncoder, fake_model, word_vector
 from media import COLOURS, PITCHES_HZ, picture, sound, text
+from PIL import Image
 
 import mmsearch
-from mmsearch import DamagedIndexError, DecodeError, Hit, Index, Item, Modality, Part, UsageError
+from mmsearch import (
+    DamagedIndexError,
+    DecodeError,
+    Hit,
+    Index,
+    Item,
+    Modality,
+    Model,
+    Part,
+    UsageError,
+)
 from mmsearch.records import FloatArray
 from mmsearch.search import dense
 from mmsearch.store.once import computed_once
@@ -444,3 +456,38 @@ def test_what_many_threads_need_is_computed_once() -> None:
     for thread in threads:
         thread.join()
     assert values == [1, 1, 1, 1]
+
+
+class GappedEncoder(FakeEncoder):
+    """Grey pictures are words, too, but all of them lie far from all texts (the modality gap)."""
+
+    def prepare(self, decoded: Any) -> list[str]:
+        return super().prepare(decoded) if isinstance(decoded, str) else [grey_word(decoded)]
+
+    def encode(self, prepared: Sequence[list[str]]) -> FloatArray:
+        rows = super().encode(prepared)
+        if self.modality is Modality.IMAGE:
+            rows += 3 * word_vector("gap")
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def grey_word(picture: Any) -> str:
+    return f"w{np.asarray(picture)[0, 0, 0]}"
+
+
+def test_the_gap_between_modalities_does_not_order_a_list(tmp_path: Path) -> None:
+    texts = [json.dumps({"text": f"w{number}"}) for number in range(200)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(texts))
+    (tmp_path / "pictures").mkdir()
+    for grey in range(40):
+        Image.new("RGB", (8, 8), (grey,) * 3).save(tmp_path / f"pictures/{grey}.png")
+    model = Model("gapped", tuple(GappedEncoder(m) for m in (Modality.TEXT, Modality.IMAGE)))
+    with mmsearch.create(tmp_path / "index", model=model) as index:
+        index.add([tmp_path / "rows.jsonl", tmp_path / "pictures"])
+        for grey in range(40):
+            hits = index.search(f"w{grey}", k=3)
+            cosines = [hit.signals["cosine"] for hit in hits[:2]]
+            assert {hit.part.modality for hit in hits[:2]} == {Modality.TEXT, Modality.IMAGE}
+            assert hits[0].part.text == f"w{grey}" or hits[1].part.text == f"w{grey}"
+            assert f"{grey}.png" in {hit.item.name for hit in hits[:2]}
+            assert max(cosines) - min(cosines) > 0.3  # by cosine, other texts would come before

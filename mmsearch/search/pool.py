@@ -78,7 +78,8 @@ def collect(probes: Sequence[Probe], k: int, extra_items: NDArray[np.int64]) -> 
     """Return the pool of a search.
 
     Cosines of different fields do not compare (the modality gap), so chunks are compared by how far
-    they stand above their own field's background for this query.
+    they stand above their own field's background for this query. What a field's vectors have in
+    common moves both alike, so its mean need not be subtracted.
 
     Args:
         probes: Where to look.
