@@ -229,6 +229,10 @@ def test_a_folder_that_is_no_checkpoint_is_refused(
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"is no CLAP checkpoint: it has no tokenizer\.json or"):
         _ = load_model(f"clap:{folder}").spaces
+    weights.rename(folder / "model-00001-of-00002.safetensors")
+    (folder / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"its weights are in several files; .* save_pretrained"):
+        _ = load_model(f"clap:{folder}").spaces
 
 
 class Trap:

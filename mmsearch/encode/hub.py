@@ -6,7 +6,7 @@ The libraries ask the hub first and the cache afterwards, and without a network 
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +42,16 @@ TOKENIZER_EXTRAS = (
 def first_file(folder: Path, names: Sequence[str]) -> Path | None:
     """Return the first of the names that is a file in the folder."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def lacking(group: Sequence[str], present: Collection[str]) -> str:
+    """Say that none of some files is there, and what to do if there are pieces of one."""
+    if any(f"{name}.index.json" in present for name in group):
+        return (
+            "its weights are in several files; load it with transformers and save it with "
+            "save_pretrained(FOLDER, max_shard_size='1TB')"
+        )
+    return f"it has no {' or '.join(group)}"
 
 
 def hub_folder(repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[str] = ()) -> Path:
@@ -119,5 +129,5 @@ def _choose(repo_id: str, needed: Sequence[Sequence[str]], present: set[str]) ->
     wanted = [next((name for name in group if name in present), None) for group in needed]
     missing = [group for group, name in zip(needed, wanted, strict=True) if name is None]
     if missing:
-        raise ModelError(f"{repo_id} is not such a checkpoint: it has no {' or '.join(missing[0])}")
+        raise ModelError(f"{repo_id} is not such a checkpoint: {lacking(missing[0], present)}")
     return [name for name in wanted if name is not None]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmsearch.encode.compute import Compute
-from mmsearch.encode.hub import first_file, hub_folder
+from mmsearch.encode.hub import first_file, hub_folder, lacking
 from mmsearch.encode.torch_ import Lazy, load_error
 from mmsearch.errors import ModelError
 from mmsearch.records import Space
@@ -59,8 +59,8 @@ class HubCheckpoint(ABC):
             return hub_folder(self.source, self.needed, self.extras)
         for group in self.needed:
             if not first_file(folder, group):
-                names = " or ".join(group)
-                raise ModelError(f"{folder} is no {self.kind} checkpoint: it has no {names}")
+                reason = lacking(group, {path.name for path in folder.iterdir()})
+                raise ModelError(f"{folder} is no {self.kind} checkpoint: {reason}")
         return folder
 
     @abstractmethod
