@@ -17,7 +17,15 @@ from mmsearch.train.towers.clean import Cleaner, clean_text, near_copies
 from mmsearch.train.towers.inputs import Mixing, Pictures
 from mmsearch.train.towers.pictures import boxes, cut, recolour
 from mmsearch.train.towers.prepare import enlarged, prepare, recipe
-from mmsearch.train.towers.sounds import add_noise, blend, gain, leave_out, stretch
+from mmsearch.train.towers.sounds import (
+    add_noise,
+    blend,
+    colour,
+    gain,
+    leave_out,
+    stretch,
+    transpose,
+)
 from mmsearch.train.towers.task import mixed_loss
 
 
@@ -177,3 +185,21 @@ def test_near_copies_are_found_whatever_the_block() -> None:
     others = marks[[7, 250]] + rng().normal(0, 1, (2, 192)).astype(np.float32)
     assert np.flatnonzero(near_copies(marks, others, 2.0)).tolist() == [7, 250]
     assert not near_copies(marks, others[:0], 2.0).any()
+
+
+def test_sounds_are_moved_by_whole_bands() -> None:
+    x = torch.arange(64.0)[None, :, None].expand(32, 64, 5)
+    moved = transpose(x, 3, np.random.default_rng(0))
+    steps = (moved - x)[:, 10, 0]
+    assert set(steps.tolist()) == {-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0}
+    assert moved.min() == 0 and moved.max() == 63
+    assert torch.equal(moved[:, 10:50], (x + steps[:, None, None])[:, 10:50])
+
+
+def test_colour_is_smooth_and_each_sound_s_own() -> None:
+    x = torch.zeros(200, 64, 4)
+    coloured = colour(x, 0.1, np.random.default_rng(0))
+    assert torch.equal(coloured[:, :, 0], coloured[:, :, 3])
+    assert coloured[:, :, 0].std().item() == pytest.approx(0.1 * 2**0.5, rel=0.2)
+    assert coloured.diff(dim=1).abs().max() < 0.1
+    assert (coloured[0] - coloured[1]).abs().max() > 0.01

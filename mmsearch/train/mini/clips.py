@@ -1,4 +1,4 @@
-"""Five-second training clips: recordings changed and mixed, each with YAMNet's scores for it.
+"""Five-second training clips: recordings changed and mixed, each with what YAMNet hears in it.
 
 Clips are made in groups, one for each fold of ESC-10, and no recording is in two of them: whatever
 is trained without a group has not heard its recordings. Written in numbered files, so that a killed
@@ -7,7 +7,7 @@ run continues where it stopped.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -43,12 +43,14 @@ class Clips:
     Attributes:
         mels: (n, 64, 500) float16.
         labels: (n, labels) float32, the share of each label; rows sum to 1.
-        teacher: (n, 521) float32, YAMNet's scores.
+        scores: (n, 521) float32, YAMNet's.
+        features: (n, 1024) float32, YAMNet's.
     """
 
     mels: NDArray[np.float16]
     labels: FloatArray
-    teacher: FloatArray
+    scores: FloatArray
+    features: FloatArray
 
 
 def label_names(recordings: Sequence[Recording]) -> list[str]:
@@ -144,11 +146,13 @@ def make_chunk(
         sounds.setdefault(recording.label, []).append(read(recording.path))
     rng = np.random.default_rng([seed, 7, number, *group.encode()])
     made = [make_clip(sounds, names, rng) for _ in range(CHUNK)]
+    heard = [teacher(clip / np.abs(clip).max()) for clip, _ in made]
     save_arrays(
         out / f"{group}-{number:02d}.npz",
         mels=np.stack([log_mel(clip) for clip, _ in made]).astype(np.float16),
         labels=np.stack([shares for _, shares in made]),
-        teacher=np.stack([teacher(clip / np.abs(clip).max()) for clip, _ in made]),
+        scores=np.stack([scores for scores, _ in heard]),
+        features=np.stack([features for _, features in heard]),
     )
 
 
@@ -184,8 +188,5 @@ def load_clips(out: Path, wanted: Sequence[str]) -> Clips:
     """Read every clip of some groups."""
     paths = [path for group in wanted for path in sorted(out.glob(f"{group}-*.npz"))]
     parts = [dict(np.load(path, allow_pickle=False)) for path in paths]
-    return Clips(
-        mels=np.concatenate([part["mels"] for part in parts]),
-        labels=np.concatenate([part["labels"] for part in parts]),
-        teacher=np.concatenate([part["teacher"] for part in parts]),
-    )
+    names = [field.name for field in fields(Clips)]
+    return Clips(**{name: np.concatenate([part[name] for part in parts]) for name in names})

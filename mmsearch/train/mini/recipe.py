@@ -56,7 +56,7 @@ NAME = "mini-2"
 TEXT_EPOCHS = 10
 DRAWINGS = 2000
 HEADS_PLAN = Plan(steps=400, learning_rate=3e-3, weight_decay=0.1, clip_norm=100.0)
-AUDIO_PLAN = Plan(steps=2_000, learning_rate=2e-3, weight_decay=0.05)
+AUDIO_PLAN = Plan(steps=3_000, learning_rate=2e-3, weight_decay=0.05)
 IMAGE_PLAN = Plan(steps=8_000, learning_rate=2e-3, weight_decay=0.05, checkpoint_s=300)
 
 

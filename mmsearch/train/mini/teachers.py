@@ -5,7 +5,7 @@ Their libraries (the ``train`` extra) are imported here only, and inside the fun
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,35 +43,35 @@ class TextTeacher:
 
 
 class _Network:
-    """A TensorFlow Lite graph on one core, of which one tensor is read."""
+    """A TensorFlow Lite graph on one core, of which some tensors are read."""
 
-    def __init__(self, path: Path, shape: tuple[int, int, int] | None = None) -> None:
-        """Read the last tensor of (1, height, width) where ``shape`` says so, else the output."""
+    def __init__(self, path: Path, *shapes: tuple[int, ...]) -> None:
+        """Read the last tensor of each shape, of which at most three numbers are given."""
         from ai_edge_litert.interpreter import Interpreter
 
         with warnings.catch_warnings():
             # a warning that keeping every tensor takes memory: a few MB here
             warnings.simplefilter("ignore", UserWarning)
             self._interpreter: Any = Interpreter(
-                str(path), num_threads=1, experimental_preserve_all_tensors=shape is not None
+                str(path), num_threads=1, experimental_preserve_all_tensors=True
             )
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
-        tensor = self._interpreter.get_output_details()[0]
-        if shape is not None:
-            found = self._interpreter.get_tensor_details()
-            tensor = [one for one in found if tuple(one["shape"][:3]) == shape][-1]
-        self._tensor = tensor["index"]
-        self._scale, self._zero = tensor["quantization"]
+        found = self._interpreter.get_tensor_details()
+        self._tensors = [
+            [one for one in found if tuple(one["shape"][:3]) == shape][-1] for shape in shapes
+        ]
 
-    def __call__(self, value: NDArray[Any]) -> FloatArray:
+    def __call__(self, value: NDArray[Any]) -> list[FloatArray]:
         """Run the graph once; what it says of its one input, dequantised."""
         self._interpreter.set_tensor(self._input, value)
         self._interpreter.invoke()
-        raw = self._interpreter.get_tensor(self._tensor)[0].astype(np.float32)
-        if not self._scale:
-            return np.asarray(raw, np.float32)
-        return np.asarray((raw - self._zero) * self._scale, np.float32)
+        return [self._read(tensor) for tensor in self._tensors]
+
+    def _read(self, tensor: Mapping[str, Any]) -> FloatArray:
+        raw = self._interpreter.get_tensor(tensor["index"])[0].astype(np.float32)
+        scale, zero = tensor["quantization"]
+        return np.asarray((raw - zero) * scale if scale else raw, np.float32)
 
 
 class ImageTeacher:
@@ -88,19 +88,23 @@ class ImageTeacher:
         """Describe an RGB picture, squeezed to a square: (7, 7, 2304) float32."""
         side = (IMAGE_SIDE, IMAGE_SIDE)
         pixels = np.asarray(picture.resize(side, Image.Resampling.BICUBIC), np.uint8)[None]
-        return np.concatenate([network(pixels) for network in self._networks], axis=-1)
+        return np.concatenate([network(pixels)[0] for network in self._networks], axis=-1)
 
 
 class SoundTeacher:
-    """YAMNet: 521 AudioSet scores for each 0.975 s."""
+    """YAMNet: 521 AudioSet scores for each 0.975 s, and the 1,024 numbers that they come from."""
 
     def __init__(self, folder: Path) -> None:
-        self._classify = _Network(folder / "yamnet.tflite")
+        self._network = _Network(folder / "yamnet.tflite", (1, 521), (1, 1024))
 
-    def __call__(self, samples: FloatArray) -> FloatArray:
-        """Score 16 kHz samples, averaged over frames that overlap by half: (521,) float32."""
+    def __call__(self, samples: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Hear 16 kHz samples, in frames that overlap by half.
+
+        Returns:
+            (521,) and (1024,) float32: scores and features, averaged.
+        """
         padded = np.pad(samples, (0, max(0, YAMNET_SAMPLES - len(samples))))
         starts = range(0, len(padded) - YAMNET_SAMPLES + 1, YAMNET_SAMPLES // 2)
-        frames = [self._classify(padded[None, at : at + YAMNET_SAMPLES]) for at in starts]
-        scores: FloatArray = np.mean(frames, axis=0, dtype=np.float32)
-        return scores
+        frames = [self._network(padded[None, at : at + YAMNET_SAMPLES]) for at in starts]
+        scores, features = (np.mean(rows, axis=0) for rows in zip(*frames, strict=True))
+        return np.asarray(scores, np.float32), np.asarray(features, np.float32)

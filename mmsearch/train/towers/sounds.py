@@ -72,9 +72,31 @@ def add_noise(x: Tensor, rng: np.random.Generator) -> Tensor:
     return _log(sounds + torch.from_numpy(hiss.astype(np.float32)) * mean)
 
 
-def blend(x: Tensor, others: Tensor, share: float) -> Tensor:
+def blend(x: Tensor, others: Tensor, share: float | Tensor) -> Tensor:
     """Two sounds at once: ``share`` of the power is the first one's."""
     return _log(share * _power(x) + (1 - share) * _power(others))
+
+
+def colour(x: Tensor, most: float, rng: np.random.Generator) -> Tensor:
+    """Give each sound of (n, 64, frames) another tone colour, by four smooth waves over its bands.
+
+    Args:
+        x: The sounds.
+        most: Standard deviation of each wave's height, in log-mels.
+        rng: Of the waves.
+    """
+    places = np.linspace(0, np.pi, x.shape[1])
+    waves = np.cos(np.outer(np.arange(1, 5), places) + rng.uniform(0, 2 * np.pi, (4, 1)))
+    heights = rng.normal(0, most, (len(x), 4))
+    return x + torch.from_numpy((heights @ waves).astype(np.float32))[:, :, None]
+
+
+def transpose(x: Tensor, most: int, rng: np.random.Generator) -> Tensor:
+    """Move each sound of (n, 64, frames) up or down by up to ``most`` bands."""
+    bands = x.shape[1]
+    moves = torch.from_numpy(rng.integers(-most, most + 1, len(x)))
+    source = (torch.arange(bands)[None] - moves[:, None]).clamp(0, bands - 1)
+    return x.gather(1, source[:, :, None].expand_as(x))
 
 
 def _power(x: Tensor) -> Tensor:
