@@ -468,7 +468,8 @@ class GappedEncoder(FakeEncoder):
         rows = super().encode(prepared)
         if self.modality is Modality.IMAGE:
             rows += 3 * word_vector("gap")
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
 
 
 def grey_word(picture: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli import maintain, make, models, plot, query, train
+from mmsearch.cli import maintain, make, models, plot, query, train, vectors
 from mmsearch.cli.printing import error_line
 from mmsearch.errors import MMSearchError, UsageError
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 app.command("index")(make.index)
 app.command("query")(query.query)
 app.command("plot")(plot.plot)
+app.command("add-vectors")(vectors.add_vectors)
+app.command("export")(vectors.export)
 app.command("info")(maintain.info)
 app.command("remove")(maintain.remove)
 app.command("compact")(maintain.compact)

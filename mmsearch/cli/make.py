@@ -9,7 +9,9 @@ from mmsearch.cli.options import (
     DeviceOption,
     IndexOption,
     JsonOption,
+    ModelOption,
     PrecisionOption,
+    RecipeOption,
     ReportOption,
     TextColumns,
 )
@@ -30,14 +32,8 @@ def index(
         typer.Argument(help="Files, folders, manifests (.jsonl, .csv).", metavar="PATH..."),
     ],
     index: IndexOption = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="The model of a new index; see `mmsearch models`. [default: mini]"),
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="FAISS factory string of a new index, such as IVF1024,PQ32. By size."),
-    ] = None,
+    model: ModelOption = None,
+    recipe: RecipeOption = None,
     text: TextColumns = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove items below PATH whose file has vanished.")

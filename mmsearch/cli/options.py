@@ -15,6 +15,14 @@ IndexOption: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+ModelOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="The model of a new index; see `mmsearch models`. [default: mini]"),
+]
+RecipeOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="FAISS factory string of a new index, such as IVF1024,PQ32. By size."),
+]
 TextColumns: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -14,10 +14,13 @@ from mmsearch.encode import Model, load_model
 from mmsearch.engine.add import Adder
 from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
+from mmsearch.engine.exporting import export
+from mmsearch.engine.importing import Importer
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.inputs import (
     PathLike,
+    absolute,
     find_sources,
     is_below,
     listed,
@@ -31,6 +34,7 @@ from mmsearch.engine.report import Report
 from mmsearch.engine.searching import Request, resolve_targets, run_search
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
 from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
+from mmsearch.sources.vectors import find_vectors
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.maintain import compact
 from mmsearch.store.manifest import Manifest
@@ -126,6 +130,58 @@ class Index(Closing):
             self._refuse_moved(writer.manifest, self.model)
             adder = Adder(self._reader, writer, self.model, progress)
             return adder.run(found, roots, prune)
+
+    def add_vectors(
+        self,
+        sources: PathLike | Iterable[PathLike],
+        *,
+        modality: Modality | str = Modality.IMAGE,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Report:
+        """Take in embeddings that the index's model has made elsewhere; docs/vectors.md.
+
+        Rows of files that are unchanged are skipped. Commits every 10,000 rows; Ctrl-C keeps what
+        is committed and returns.
+
+        Args:
+            sources: Folders as clip-retrieval writes them; .npy, .npz and .parquet files.
+            modality: What the vectors of a single file stand for; folders say it.
+            progress: Called after each commit.
+
+        Raises:
+            UsageError: A source is no such thing, or its vectors do not fit the model.
+            IndexLockedError: Another process is writing to the index.
+            ModelError: The model is not the one the index was made with.
+        """
+        (kind,) = modalities(modality) or ()
+        shards = {path: find_vectors(path, kind) for path in map(absolute, listed(sources))}
+        with closing(Writer(self.path)) as writer:
+            self._refuse_moved(writer.manifest, self.model)
+            return Importer(self._reader, writer, self.model, progress).run(shards)
+
+    def export(
+        self,
+        target: PathLike,
+        *,
+        modality: Modality | str | None = None,
+        space: str | None = None,
+    ) -> int:
+        """Write the vectors of one field with what they stand for; ``add_vectors`` reads it.
+
+        Args:
+            target: A folder to make, in the form that clip-retrieval writes, or a .parquet file.
+            modality: Of the field; needed where the index holds several.
+            space: Of the field; needed where texts have vectors in two.
+
+        Returns:
+            How many vectors were written.
+
+        Raises:
+            UsageError: The target is there already, or there is no such field, or several.
+        """
+        wanted = modalities(modality)
+        with self._reader.view() as view:
+            return export(view, absolute(target), wanted[0] if wanted else None, space)
 
     def reencode(
         self,

@@ -45,7 +45,7 @@ class ManifestReader:
 
     def _items(self, path: str, file: IO[bytes]) -> Iterator[Item | Failure]:
         rows, value = self._open(path, file)
-        ids = _Ids()
+        ids = RowNames()
         empty = True
         while True:
             try:
@@ -70,7 +70,7 @@ class ManifestReader:
         return CsvRows(lines, delimiter, (*PART_COLUMNS, *self._text_columns)), csv_value
 
 
-class _Ids:
+class RowNames:
     """The names of the rows of one manifest, each used once: 16 bytes for each row with an id."""
 
     def __init__(self) -> None:

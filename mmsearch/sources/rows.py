@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -64,13 +64,30 @@ def row_item(
     parts = tuple(part for role in present for part in _parts(role, row[role], manifest))
     if not parts:
         raise RowError(f"no picture, sound or text in any of the columns {', '.join(roles)}")
-    # A title stays in the columns although it may be a text part: it names the item in lists.
-    metadata = {
-        _clean(column, "a column name"): _column(column, value(cell))
-        for column, cell in row.items()
-        if column != "id" and (column == "title" or column not in roles)
-    }
-    return Item(manifest, parts, name, MappingProxyType(metadata))
+    return Item(manifest, parts, name, row_columns(row, roles, value))
+
+
+def row_columns(
+    row: Row, taken: Container[str], value: Callable[[object], object]
+) -> Mapping[str, ColumnValue]:
+    """The metadata of a row.
+
+    Args:
+        row: The row.
+        taken: Columns that have become parts. A title stays all the same: it names the item in
+            lists.
+        value: What a cell means.
+
+    Raises:
+        RowError: A value cannot be used.
+    """
+    return MappingProxyType(
+        {
+            _clean(column, "a column name"): _column(column, value(cell))
+            for column, cell in row.items()
+            if column != "id" and (column == "title" or column not in taken)
+        }
+    )
 
 
 def row_id(row: Row) -> str | None:

@@ -29,13 +29,16 @@ def remove_unnamed(folder: Path, manifest: Manifest) -> None:
 def catalog_item(stored: StoredItem, passage: Callable[[int], str | None]) -> CatalogItem:
     """Return what the catalog holds of an item: its columns, its texts, its name.
 
-    The name has the highest ordinal that a chunk id can have, which no chunk reaches.
+    The name has the highest ordinal that a chunk id can have, which no chunk reaches; texts without
+    a vector join it.
 
     Args:
         stored: The item.
         passage: Gives the text of a chunk of a text file, by chunk id.
     """
-    texts = [(stored.name_id, stored.item.name)]
+    pairs = zip(stored.item.parts, stored.chunks, strict=True)
+    silent = [part.text for part, chunks in pairs if part.text and not chunks]
+    texts = [(stored.name_id, "\n".join([stored.item.name, *silent]))]
     for chunk_id in stored.chunk_ids(Modality.TEXT):
         part, chunk = stored.locate(chunk_id)
         text = part.text[_span(chunk.start, chunk.end)] if part.text else passage(chunk_id)

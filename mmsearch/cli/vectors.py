@@ -1,0 +1,73 @@
+"""Commands for embeddings of other programs: add-vectors, export."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import typer
+
+from mmsearch.cli.options import IndexOption, ModelOption, RecipeOption, ReportOption
+from mmsearch.cli.printing import progress_bar, report_lines, say, write_report
+from mmsearch.config import locate_index
+
+Kind: TypeAlias = Literal["text", "image", "audio"]
+
+
+def add_vectors(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="Folders of clip-retrieval; .npy, .npz, .parquet files."
+        ),
+    ],
+    index: IndexOption = None,
+    model: ModelOption = None,
+    modality: Annotated[
+        Kind, typer.Option(help="What the vectors of a single file stand for.")
+    ] = "image",
+    recipe: RecipeOption = None,
+    report: ReportOption = None,
+) -> None:
+    """Add embeddings that a model has made elsewhere; make the index if there is none.
+
+    What is unchanged since the last run is skipped. Ctrl-C keeps what is finished.
+    """
+    from mmsearch.engine.inputs import absolute
+    from mmsearch.engine.opening import open_or_create
+    from mmsearch.records import Modality
+    from mmsearch.sources.vectors import find_vectors
+
+    shards = [s for path in paths for s in find_vectors(absolute(path), Modality(modality))]
+    with (
+        open_or_create(locate_index(index), model=model, recipe=recipe) as opened,
+        progress_bar("adding", lambda: sum(shard.count() for shard in shards)) as progress,
+    ):
+        done = opened.add_vectors(paths, modality=modality, progress=progress)
+        items = opened.info().items
+    if report:
+        write_report(report, done)
+    for line in report_lines(done, items, opened.path):
+        say(line)
+    if done.interrupted:
+        raise typer.Exit(130)
+    if not done.indexed and not done.unchanged:
+        raise typer.Exit(1)
+
+
+def export(
+    target: Annotated[
+        Path, typer.Argument(help="A folder to make, as clip-retrieval's, or a .parquet file.")
+    ],
+    index: IndexOption = None,
+    modality: Annotated[
+        Kind | None, typer.Option(help="Which vectors, where the index holds several kinds.")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Of which space, where texts have vectors in two.")
+    ] = None,
+) -> None:
+    """Write an index's vectors, with what they stand for, for other programs."""
+    from mmsearch.engine.opening import open_index
+
+    with open_index(locate_index(index)) as opened:
+        count = opened.export(target, modality=modality, space=space)
+    say(f"{count:,} vectors in {target}")

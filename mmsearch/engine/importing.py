@@ -1,0 +1,248 @@
+"""`Index.add_vectors`: embeddings that others have made become items of an index."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encode import Model
+from mmsearch.engine.ingest import Progress
+from mmsearch.engine.report import Report
+from mmsearch.engine.signals import uninterrupted
+from mmsearch.errors import UsageError
+from mmsearch.records import Chunk, Failure, FieldName, Item, Modality, Part, Space, item_key
+from mmsearch.sources.manifest import RowNames
+from mmsearch.sources.rows import Row, RowError, json_value, row_columns
+from mmsearch.sources.vectors import Shard, Vectors
+from mmsearch.store.maintain import settle
+from mmsearch.store.reader import Reader
+from mmsearch.store.writer import Batch, Entry, Writer
+
+BLOCK_ROWS = 10_000
+"""Rows of a commit: 40 MB of 512-d vectors, as float32."""
+
+OFF_UNIT = 0.01
+"""A longer or shorter row than this is brought to unit length; float16 is off by 0.0005 at most."""
+
+_PATHS = {
+    Modality.IMAGE: ("image_path", "image", "path", "file"),
+    Modality.AUDIO: ("audio_path", "audio", "path", "file"),
+}
+_CAPTIONS = ("caption", "text")
+_NAMES = ("id", "key")
+_SPAN = ("chunk_start", "chunk_end")
+"""Columns with a meaning: clip-retrieval's and img2dataset's, and those of manifests."""
+
+
+class Importer:
+    """One run of `add_vectors`.
+
+    Args:
+        reader: Of the index.
+        writer: Of the index.
+        model: Of the index.
+        progress: Called after each commit.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        model: Model,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._reader, self._writer, self._model = reader, writer, model
+        self._progress = progress
+        self._seen = 0
+        self.report = Report()
+
+    def run(self, sources: Mapping[str, Sequence[Shard]]) -> Report:
+        """Take in all shards of some sources; Ctrl-C keeps what is committed."""
+        started = time.monotonic()
+        try:
+            for source, shards in sources.items():
+                self._take_source(source, shards)
+            settle(self._writer)
+        except KeyboardInterrupt:
+            self.report.interrupted = True
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    def _take_source(self, source: str, shards: Sequence[Shard]) -> None:
+        names, number = RowNames(), 0
+        for shard in shards:
+            mark = _fingerprint(shard)
+            for vectors, rows in shard.blocks(BLOCK_ROWS):
+                block = _Block(source, mark, str(shard.paths[0]), vectors, rows, self._model)
+                entries = list(self._new_entries(block, names, number))
+                number += len(rows)
+                with uninterrupted():
+                    if entries:
+                        self._writer.commit(Batch(entries=entries))
+                self._seen += len(rows)
+                self._tell()
+
+    def _new_entries(self, block: "_Block", names: RowNames, number: int) -> Iterator[Entry]:
+        """The rows of a block that are not in the index as they are."""
+        with self._reader.view() as view:
+            for at, row in enumerate(block.rows):
+                name = None
+                try:
+                    name = names.claim(_own_name(row), number + at + 1)
+                    item_id = view.snapshot.item_id(item_key(block.source, name))
+                    stored = None if item_id is None else view.snapshot.item(item_id)
+                    if stored and stored.fingerprint == block.mark:
+                        self.report.unchanged += 1
+                        continue
+                    entry = block.entry(at, name)
+                except RowError as error:
+                    row_name = name or str(number + at + 1)
+                    self.report.failures.append(Failure(block.source, str(error), row_name))
+                    continue
+                self.report.added += stored is None
+                self.report.updated += stored is not None
+                yield replace(entry, replaces=(stored.id,)) if stored else entry
+
+    def _tell(self) -> None:
+        if self._progress:
+            failed = len(self.report.failures)
+            self._progress(Progress(self._seen, self.report.indexed, failed))
+
+
+class _Block:
+    """Some rows with their vectors, checked and of the length that the index wants."""
+
+    def __init__(
+        self,
+        source: str,
+        mark: str,
+        file: str,
+        vectors: Vectors,
+        rows: Sequence[Row],
+        model: Model,
+    ) -> None:
+        self.source, self.mark, self.file, self.rows = source, mark, file, rows
+        self._vectors: dict[Modality, NDArray[np.float16]] = {}
+        self._flaws: dict[Modality, NDArray[np.bool_]] = {}
+        self._names: dict[Modality, FieldName] = {}
+        for modality, given in vectors.items():
+            name, space = _place(model, modality, file)
+            _check(given, space, file)
+            self._names[modality] = name
+            self._vectors[modality], self._flaws[modality] = _sound(given, space)
+
+    def entry(self, at: int, name: str) -> Entry:
+        """A row as an item.
+
+        Raises:
+            RowError: Its vector or its columns cannot be used.
+        """
+        row = self.rows[at]
+        for modality, flaws in self._flaws.items():
+            if flaws[at]:
+                raise RowError(f"its {modality} vector is zero, or holds what is no number")
+        parts, taken = self._parts(row)
+        item = Item(self.source, tuple(parts), name, row_columns(row, taken, json_value))
+        chunks = tuple(
+            (_chunk(part, row),) if part.modality in self._vectors else () for part in parts
+        )
+        vectors = {
+            self._names[modality]: rows[at : at + 1] for modality, rows in self._vectors.items()
+        }
+        return Entry(item, chunks, vectors, {}, self.mark, self._contents(at, item))
+
+    def _parts(self, row: Row) -> tuple[list[Part], list[str]]:
+        """The parts of a row, and the columns that they are made of."""
+        parts, taken = [], [*_NAMES, *_SPAN]
+        for modality in self._vectors:
+            if modality is not Modality.TEXT:
+                column, path = _first_text(row, _PATHS[modality])
+                taken += [column] if column else []
+                parts.append(Part(modality, modality, path=self._absolute(path)))
+        column, caption = _first_text(row, _CAPTIONS)
+        if caption:
+            parts.append(Part(column, Modality.TEXT, text=caption))
+            taken.append(column)
+        elif Modality.TEXT in self._vectors:
+            raise RowError("a text vector without its text: it needs a column caption or text")
+        return parts, taken
+
+    def _absolute(self, path: str) -> str:
+        """The file that a row names; a row that names none is shown by the file it stands in."""
+        return (
+            os.path.abspath(os.path.join(os.path.dirname(self.source), path)) if path else self.file
+        )
+
+    def _contents(self, at: int, item: Item) -> str:
+        digest = hashlib.sha256()
+        for modality, rows in self._vectors.items():
+            digest.update(modality.encode() + rows[at].tobytes())
+        for part in item.parts:
+            digest.update((part.text or part.path or "").encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+
+def _place(model: Model, modality: Modality, file: str) -> tuple[FieldName, Space]:
+    """The field that vectors of a modality belong to."""
+    names = model.fields(modality)
+    if not names:
+        raise UsageError(f"{file}: model {model.name!r} has no vectors for {modality}")
+    if len(names) > 1:
+        spaces = " and ".join(name.space for name in names)
+        raise UsageError(
+            f"{file}: each {modality} has vectors in {spaces} here, and these are of one space; "
+            "make an index with the model that they are of"
+        )
+    return names[0], model.encoder(names[0]).space
+
+
+def _check(given: NDArray[np.generic], space: Space, file: str) -> None:
+    if given.shape[1] != space.dim:
+        raise UsageError(f"{file}: {given.shape[1]} dimensions; {space} has {space.dim}")
+    if not np.issubdtype(given.dtype, np.floating):
+        raise UsageError(f"{file}: numbers of type {given.dtype}; vectors are float16, 32 or 64")
+
+
+def _sound(
+    given: NDArray[np.generic], space: Space
+) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    """Vectors as they are stored, and which of them cannot be used."""
+    with np.errstate(all="ignore"):
+        rows = given.astype(np.float32)
+        lengths = np.linalg.norm(rows, axis=1)
+        flaws = ~np.isfinite(lengths) | (lengths == 0)
+        off = (np.abs(lengths - 1) > OFF_UNIT) & ~flaws & space.normalized
+        rows[off] /= lengths[off, None]
+        found = rows.astype(np.float16)
+    return found, flaws | ~np.isfinite(found).all(axis=1)
+
+
+def _chunk(part: Part, row: Row) -> Chunk:
+    """The stretch that a vector stands for: a whole text, or the seconds that the row names."""
+    if part.text:
+        return Chunk(0, len(part.text))
+    start, end = (row.get(name) for name in _SPAN)
+    return Chunk(*(float(s) if isinstance(s, int | float) else None for s in (start, end)))
+
+
+def _own_name(row: Row) -> str | None:
+    """The name that a row gives itself, if any."""
+    value = next((row[name] for name in _NAMES if row.get(name) not in (None, "")), None)
+    return None if value is None else str(value)
+
+
+def _first_text(row: Row, columns: Sequence[str]) -> tuple[str, str]:
+    """The first column that holds words, and its words; nothing where there is none."""
+    found = ((name, row.get(name)) for name in columns)
+    return next(((n, v) for n, v in found if isinstance(v, str) and v.strip()), ("", ""))
+
+
+def _fingerprint(shard: Shard) -> str:
+    """Hash names, sizes and times of a shard's files: equal while nobody touches them."""
+    states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in shard.paths]
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
