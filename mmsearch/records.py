@@ -96,7 +96,12 @@ class Item:
     @property
     def path(self) -> Path:
         """The file that best stands for the item: its first part's, else its source."""
-        return Path(next((part.path for part in self.parts if part.path), self.source))
+        return Path(self.file)
+
+    @property
+    def file(self) -> str:
+        """The same as a string, as ``os.fsdecode`` gives it."""
+        return next((part.path for part in self.parts if part.path), self.source)
 
     @property
     def name(self) -> str:
@@ -104,9 +109,10 @@ class Item:
         title = self.columns.get("title")
         if isinstance(title, str) and title:
             return title
+        name = os.path.basename(self.file)
         if self.row is None or any(part.path for part in self.parts):
-            return self.path.name
-        return f"{self.path.name}:{self.row}"
+            return name
+        return f"{name}:{self.row}"
 
 
 def item_key(source: str, row: str | None = None) -> bytes:

@@ -36,6 +36,7 @@ _PATHS = {
 _CAPTIONS = ("caption", "text")
 _NAMES = ("id", "key")
 _SPAN = ("chunk_start", "chunk_end")
+WHOLE = Chunk()
 """Columns with a meaning: clip-retrieval's and img2dataset's, and those of manifests."""
 
 
@@ -213,7 +214,7 @@ def _sound(
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
     """Vectors as they are stored, and which of them cannot be used."""
     with np.errstate(all="ignore"):
-        rows = given.astype(np.float32)
+        rows = np.array(given, np.float32)  # no memory map any more: slices of one are slow
         lengths = np.linalg.norm(rows, axis=1)
         flaws = ~np.isfinite(lengths) | (lengths == 0)
         off = (np.abs(lengths - 1) > OFF_UNIT) & ~flaws & space.normalized
@@ -226,20 +227,30 @@ def _chunk(part: Part, row: Row) -> Chunk:
     """The stretch that a vector stands for: a whole text, or the seconds that the row names."""
     if part.text:
         return Chunk(0, len(part.text))
-    start, end = (row.get(name) for name in _SPAN)
-    return Chunk(*(float(s) if isinstance(s, int | float) else None for s in (start, end)))
+    start, end = row.get(_SPAN[0]), row.get(_SPAN[1])
+    if start is None:
+        return WHOLE
+    if not (isinstance(start, int | float) and isinstance(end, int | float | None)):
+        raise RowError("chunk_start and chunk_end are seconds")
+    return Chunk(start, end)
 
 
 def _own_name(row: Row) -> str | None:
     """The name that a row gives itself, if any."""
-    value = next((row[name] for name in _NAMES if row.get(name) not in (None, "")), None)
-    return None if value is None else str(value)
+    for name in _NAMES:
+        value = row.get(name)
+        if value is not None and value != "":
+            return str(value)
+    return None
 
 
 def _first_text(row: Row, columns: Sequence[str]) -> tuple[str, str]:
     """The first column that holds words, and its words; nothing where there is none."""
-    found = ((name, row.get(name)) for name in columns)
-    return next(((n, v) for n, v in found if isinstance(v, str) and v.strip()), ("", ""))
+    for name in columns:
+        value = row.get(name)
+        if isinstance(value, str) and value.strip():
+            return name, value
+    return "", ""
 
 
 def _fingerprint(shard: Shard) -> str:

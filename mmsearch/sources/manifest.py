@@ -83,6 +83,9 @@ class RowNames:
         Raises:
             RowError: Another row has that name, or may have it.
         """
+        if own is None and not self._taken:
+            self._nameless = True
+            return str(number)
         name = str(number) if own is None else own
         digest = blake2b(os.fsencode(name), digest_size=16).digest()
         # Numbers are not kept, for memory: an id that may be the number of an earlier row is one.

@@ -28,7 +28,9 @@ from mmsearch.store.tokens import words
 from mmsearch.whole import sync_folder
 
 T = TypeVar("T")
-_BATCH = 1_000
+_BATCH = 10_000
+"""Items at a time: 10 MB of captions. Each term is counted once for all of them; with 1,000 at a
+time, everything takes half as long again."""
 _CHECKPOINT_WAIT_MS = 2_000  # searches that hold on to the log end well before
 
 

@@ -49,7 +49,7 @@ def catalog_item(stored: StoredItem, passage: Callable[[int], str | None]) -> Ca
 
 def _columns(item: Item) -> dict[str, ColumnValue]:
     """Return the item's columns, and ``path`` and ``id`` where it has none of that name."""
-    path = os.fsencode(item.path).decode(errors="replace")  # SQLite takes no lone surrogates
+    path = os.fsencode(item.file).decode(errors="replace")  # SQLite takes no lone surrogates
     return {"path": path, "id": item.row, **item.columns}
 
 

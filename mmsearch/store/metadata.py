@@ -24,6 +24,7 @@ MAX_CHUNKS = 1 << CHUNK_BITS
 _ID = struct.Struct(">Q")
 _MANIFEST = b"manifest"
 _CHECKSUM_BYTES = 8
+_TO_JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes one at each call
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +323,8 @@ def _checksum(database: bytes, key: bytes, value: bytes) -> bytes:
 
 
 def _encode_item(stored: StoredItem) -> bytes:
-    # json.dumps escapes lone surrogates, so names that are not UTF-8 survive.
-    return json.dumps(
+    # Lone surrogates are escaped, so names that are not UTF-8 survive.
+    return _TO_JSON(
         {
             "source": stored.item.source,
             "row": stored.item.row,
@@ -332,8 +333,7 @@ def _encode_item(stored: StoredItem) -> bytes:
             "chunks": [[[c.start, c.end] for c in chunks] for chunks in stored.chunks],
             "fingerprint": stored.fingerprint,
             "contents": stored.contents,
-        },
-        separators=(",", ":"),
+        }
     ).encode()
 
 
