@@ -234,3 +234,57 @@ def test_a_video_can_be_asked_with(tmp_path: Path) -> None:
         assert index.search(image=asked, k=1)[0].item.name == "red.mp4"
         with pytest.raises(DecodeError, match=r"asked\.mp4: there is no audio in it"):
             index.search(audio=asked)
+
+
+def test_one_damaged_packet_costs_its_own_frames(tmp_path: Path) -> None:
+    scenes = [("red", 4.0), ("green", 4.0), ("blue", 4.0)]
+    path = film(tmp_path / "a.mkv", scenes, [("high", 12)])
+    with av.open(str(path)) as container:
+        packets = [(p.pos or 0, p.size, p.stream.type) for p in container.demux() if p.size]
+    whole = bytearray(path.read_bytes())
+    for kind in ("video", "audio"):
+        place, size, _ = [packet for packet in packets if packet[2] == kind][20]
+        whole[place + 8 : place + size] = b"\xff" * (size - 8)
+    path.write_bytes(whole)
+    found = []
+    with pytest.raises(DecodeError, match=r"a\.mkv: not a video, or damaged"):
+        for _, picture in decode_frames(str(path), GUARD):
+            found.append(colour_of(picture))  # noqa: PERF401
+    assert found[0] == "red" and found[-1] == "blue"
+    heard = 0.0
+    with pytest.raises(DecodeError):
+        for chunk, _ in decode_track(str(path), InputLimits(window_s=5, hop_s=5), GUARD):
+            heard = seconds(chunk)[1]
+    assert heard > 11
+
+
+def test_sound_that_starts_late_keeps_its_seconds(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        sounds = container.add_stream("pcm_s16le", rate=RATE_HZ, layout="mono")
+        pictures = container.add_stream("mpeg4", rate=FPS)
+        pictures.width, pictures.height, pictures.pix_fmt = *SIZE, "yuv420p"
+        for _ in range(8 * FPS):
+            pixels = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(pictures.encode())
+        for start_s in (3, 6):
+            tone = np.sin(2 * np.pi * 1000 * np.arange(RATE_HZ) / RATE_HZ) * 20_000
+            frame = av.AudioFrame.from_ndarray(tone.astype(np.int16)[None], "s16", "mono")
+            frame.sample_rate, frame.pts = RATE_HZ, start_s * RATE_HZ
+            container.mux(sounds.encode(frame))
+        container.mux(sounds.encode())
+    limits = InputLimits(window_s=1, hop_s=1)
+    loud = [np.abs(s.samples).mean() > 0.1 for _, s in decode_track(container.name, limits, GUARD)]
+    assert loud == [False, False, False, True, False, False, True]
+    assert np.abs(read_track(container.name, 6, 1).samples).mean() > 0.1
+    assert np.abs(read_track(container.name, 4.2, 1).samples).mean() < 0.1
+
+
+def test_films_put_together_are_seen_to_the_end(tmp_path: Path) -> None:
+    one = film(tmp_path / "1.mpg", [("red", 3), ("green", 3)])
+    two = film(tmp_path / "2.mpg", [("blue", 3), ("red", 3)])
+    (tmp_path / "both.mpg").write_bytes(one.read_bytes() + two.read_bytes())
+    found = list(decode_frames(str(tmp_path / "both.mpg"), GUARD))
+    assert [colour_of(picture) for _, picture in found] == ["red", "green", "blue", "red"]
+    starts = [seconds(chunk)[0] for chunk, _ in found]
+    np.testing.assert_allclose(starts, [0, 3, 6, 9], atol=0.7)

@@ -11,7 +11,7 @@ from mmsearch.decode.image import decode_image
 from mmsearch.decode.text import decode_text
 from mmsearch.decode.video import decode_frames, decode_track
 from mmsearch.records import Chunk, Modality, Part, Sound
-from mmsearch.sources.suffixes import TRACK_SUFFIXES, VIDEO_SUFFIXES, suffix_of
+from mmsearch.sources.suffixes import has_track, is_video
 
 Decoded: TypeAlias = str | Image | Sound
 """One decoded chunk: a passage, an RGB picture, or a mono stretch of sound."""
@@ -37,8 +37,8 @@ def decode_part(
         guard: What is refused as too large.
 
     Yields:
-        Chunks in their order, each with its passage, picture or sound; at least one, except of
-        videos, which may lack pictures or sound.
+        Chunks in their order, each with its passage, picture or sound; at least one, but for files
+        of FFmpeg's, which may lack pictures or sound.
 
     Raises:
         DecodeError: The part cannot be decoded: one line with its path or role, and the reason.
@@ -47,11 +47,10 @@ def decode_part(
         yield from decode_text(part, limits, fits, guard)
         return
     assert part.path is not None  # a part without a path is a text
-    suffix = suffix_of(part.path)
     if part.modality is Modality.AUDIO:
-        is_track = suffix in TRACK_SUFFIXES | VIDEO_SUFFIXES
-        yield from (decode_track if is_track else decode_sound)(part.path, limits, guard)
-    elif suffix in VIDEO_SUFFIXES:
+        decode = decode_track if has_track(part.path) else decode_sound
+        yield from decode(part.path, limits, guard)
+    elif is_video(part.path):
         yield from decode_frames(part.path, guard, limits.image_side)
     else:
         yield Chunk(), decode_image(part.path, guard, limits.image_side)

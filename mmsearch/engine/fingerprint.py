@@ -55,8 +55,12 @@ def contents(item: Item) -> str:
     A file that cannot be read counts as empty: decoding it will say why.
     """
     digest = hashlib.sha256()
+    known: dict[str | None, bytes] = {}  # pictures and sound of a video are one file
     for part in item.parts:
-        digest.update(part.modality.encode() + b"\0" + _part_hash(part))
+        found = known.get(part.path) or _part_hash(part)
+        if part.path:
+            known[part.path] = found
+        digest.update(part.modality.encode() + b"\0" + found)
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ from mmsearch.decode.video import frame_at, read_track
 from mmsearch.errors import DecodeError
 from mmsearch.present.words import one_line
 from mmsearch.records import Chunk, FloatArray, Sound
-from mmsearch.sources.suffixes import TRACK_SUFFIXES, VIDEO_SUFFIXES, is_video, suffix_of
+from mmsearch.sources.suffixes import has_track, is_video
 
 THUMBNAIL_PX = 320
 LONGEST_S = 30.0
@@ -88,7 +88,7 @@ def sound_preview(path: str, chunk: Chunk) -> Preview:
 
 def _read(path: str, start_s: float, length_s: float) -> Sound:
     """A stretch of a sound or of a sound track, mono."""
-    if suffix_of(path) in TRACK_SUFFIXES | VIDEO_SUFFIXES:
+    if has_track(path):
         return _audible(path, read_track(path, start_s, length_s))
     with open_regular(path) as file:
         try:
@@ -98,15 +98,14 @@ def _read(path: str, start_s: float, length_s: float) -> Sound:
                 frames = sound.read(round(length_s * rate_hz), dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
             raise DecodeError(f"{path}: not a readable sound: {error}") from None
-    # Files of floats may hold anything, and a player clips at 1 in any case.
-    mono = np.clip(np.nan_to_num(frames), -1, 1).mean(axis=1, dtype=np.float32)
-    return _audible(path, Sound(mono, rate_hz))
+    return _audible(path, Sound(frames.mean(axis=1, dtype=np.float32), rate_hz))
 
 
 def _audible(path: str, sound: Sound) -> Sound:
+    """A sound that can be played: files of floats may hold anything."""
     if not len(sound.samples):
         raise DecodeError(f"{path}: it is shorter than when it was indexed")
-    return sound
+    return Sound(np.clip(np.nan_to_num(sound.samples), -1, 1), sound.sample_rate_hz)
 
 
 def _encode(sound: Sound) -> str:

@@ -37,7 +37,7 @@ VIDEO_SUFFIXES: Final = frozenset(
     .wmv
     """.split()
 )
-"""What FFmpeg opens and cameras, phones and editors write; not ``.ts``, which is TypeScript's."""
+"""What FFmpeg opens and cameras, phones and editors write; not ``.ts``, mostly TypeScript."""
 
 MANIFEST_SUFFIXES: Final = frozenset({".csv", ".jsonl", ".ndjson", ".tsv"})
 
@@ -62,6 +62,11 @@ def modalities_of(path: str | os.PathLike[str]) -> tuple[Modality, ...]:
 def is_video(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a video, by its suffix."""
     return suffix_of(path) in VIDEO_SUFFIXES
+
+
+def has_track(path: str | os.PathLike[str]) -> bool:
+    """Whether FFmpeg decodes a file's sound, and not libsndfile."""
+    return suffix_of(path) in TRACK_SUFFIXES | VIDEO_SUFFIXES
 
 
 def supported_suffixes() -> str:
