@@ -1,6 +1,7 @@
 """Embeddings of other programs: what comes in is found, and goes out as it came."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,9 +153,9 @@ def test_what_does_not_fit_is_refused(index: Index, tmp_path: Path) -> None:
     for name, reason in {
         "dim.npy": r"7 dimensions; fake .* has 32",
         "kind.npy": "type int8",
-        "flat.npy": "1 dimensions",
-        "text.npy": "not an array",
-        "text.npz": "not an .npz",
+        "flat.npy": "not one array of",
+        "text.npy": "not a plain array$",
+        "text.npz": "not a plain array",
         "text.parquet": "not a Parquet file",
         "bare.parquet": "no column vector or",
         "empty": "holds no img_emb",
@@ -256,3 +257,125 @@ def test_a_model_without_texts_takes_captions_as_words(tmp_path: Path) -> None:
     with mmsearch.create(tmp_path / "index", model=model) as index:
         with pytest.raises(UsageError, match="'pictures' has no vectors for text"):
             index.add_vectors(folder)
+
+
+def test_a_shard_that_grows_renames_the_rows_behind_it(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "emb/img_emb").mkdir(parents=True)
+    for shard, words in enumerate((["a0", "a1"], ["b0", "b1"])):
+        np.save(tmp_path / f"emb/img_emb/{shard}.npy", rows_of(words))
+    index.add_vectors(tmp_path / "emb")
+    np.save(tmp_path / "emb/img_emb/0.npy", rows_of(["a0", "a1", "a2"]))
+    index.add_vectors(tmp_path / "emb")
+    found = {word: index.search(word, k=1)[0].item.row for word in ("a0", "a1", "a2", "b0", "b1")}
+    assert list(found.values()) == ["1", "2", "3", "4", "5"]
+    assert index.info().items == 5
+
+
+def test_a_wrong_modality_can_be_corrected(index: Index, tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", rows_of(WORDS))
+    index.add_vectors(tmp_path / "v.npy")
+    assert index.add_vectors(tmp_path / "v.npy", modality="audio").updated == 5
+    assert index.search("red", k=1)[0].part.modality == Modality.AUDIO
+    with pytest.raises(UsageError, match="one modality"):
+        index.add_vectors(tmp_path / "v.npy", modality=["image", "audio"])  # type: ignore[arg-type]
+
+
+def test_a_row_that_goes_bad_is_not_found_any_more(index: Index, tmp_path: Path) -> None:
+    vectors = rows_of(WORDS)
+    np.save(tmp_path / "v.npy", vectors)
+    index.add_vectors(tmp_path / "v.npy")
+    vectors[1] = np.nan
+    np.save(tmp_path / "v.npy", vectors)
+    report = index.add_vectors(tmp_path / "v.npy")
+    assert (report.updated, report.removed, len(report.failures)) == (4, 1, 1)
+    assert index.info().items == 4
+    assert index.verify() == []
+
+
+def test_columns_of_every_type(index: Index, tmp_path: Path) -> None:
+    moments = pa.array([1, 2], pa.timestamp("ns"))
+    table = pa.table(
+        {
+            "vector": pa.array(rows_of(["red", "green"]).tolist(), pa.large_list(pa.float64())),
+            "id": pa.array([1.0, 2.0]),
+            "key": ["000", "001"],
+            "when": moments,
+            "days": pa.array([[1], [2]], pa.list_(pa.date32())),
+            "price": pa.array([1, 2]).cast(pa.decimal128(25, 2)),
+            "jpg": pa.array([b"1", b"2"]),
+            "image": pa.array([{"bytes": b"x", "path": "a.jpg"}] * 2),
+            "kind": pa.array(["a", "b"]).dictionary_encode(),
+            "caption": pa.array(["red one", None]),
+        }
+    )
+    parquet.write_table(table, tmp_path / "v.parquet")
+    assert index.add_vectors(tmp_path / "v.parquet").added == 2
+    item = index.search("red", target="image", k=1)[0].item
+    assert item.row == "1"
+    assert dict(item.columns) == {
+        "key": "000",
+        "when": "1970-01-01 00:00:00.000000001",
+        "days": '["1970-01-02"]',
+        "price": 1.0,
+        "image": '{"bytes": null, "path": "a.jpg"}',
+        "kind": "a",
+    }
+    assert [hit.item.row for hit in index.search("red", where="key = '001'")] == ["2"]
+
+
+def test_missing_and_ragged_vectors(index: Index, tmp_path: Path) -> None:
+    red, green = rows_of(["red", "green"]).astype(np.float32).tolist()
+    kind = pa.list_(pa.float32())
+    parquet.write_table(
+        pa.table({"vector": pa.array([red, None, green], kind)}), tmp_path / "a.parquet"
+    )
+    report = index.add_vectors(tmp_path / "a.parquet")
+    assert (report.added, [failure.row for failure in report.failures]) == (2, ["2"])
+    ragged = pa.array([red, red[:20], [*red, *red[:12]]], kind)
+    parquet.write_table(pa.table({"vector": ragged}), tmp_path / "b.parquet")
+    with pytest.raises(UsageError, match="no vectors of one dim"):
+        index.add_vectors(tmp_path / "b.parquet")
+
+
+def test_a_caption_that_is_missing_costs_no_picture(index: Index, tmp_path: Path) -> None:
+    folder = clip_folder(tmp_path / "emb", shards=1, per_shard=2)
+    table = pa.table({"caption": ["w0 taken", None]})
+    parquet.write_table(table, folder / "metadata/metadata_0.parquet")
+    assert index.add_vectors(folder).added == 2
+    assert index.search("w1", target="image", k=1)[0].item.row == "2"
+    assert index.verify() == []
+
+
+def test_files_that_do_not_belong_together_are_refused(index: Index, tmp_path: Path) -> None:
+    folder = clip_folder(tmp_path / "emb")
+    (folder / "img_emb/img_emb_1.npy").rename(folder / "img_emb/img_emb_2.npy")
+    with pytest.raises(UsageError, match="different numbers"):
+        index.add_vectors(folder)
+
+
+@pytest.mark.parametrize("start", [float("nan"), -1.0, 1e300, "soon"])
+def test_times_are_times(index: Index, tmp_path: Path, start: object) -> None:
+    npz(tmp_path / "v.npz", vector=rows_of(["red"]), chunk_start=np.array([start]))
+    report = index.add_vectors(tmp_path / "v.npz", modality="audio")
+    assert [failure.reason for failure in report.failures] == [
+        "chunk_start and chunk_end are seconds"
+    ]
+
+
+def test_an_export_touches_nothing_else(index: Index, tmp_path: Path) -> None:
+    row = {"text": "red", "caption": "a red thing", "vector": 7, "path2": "x"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    strange = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    strange.write_text("blue")
+    index.add([tmp_path / "rows.jsonl", strange])
+    (tmp_path / "out.tmp").mkdir()
+    (tmp_path / "out.tmp/precious.txt").write_text("mine")
+    assert index.export(tmp_path / "out") == 2
+    assert (tmp_path / "out.tmp/precious.txt").exists()
+    assert not list(tmp_path.glob(".mmsearch-*"))
+    rows = parquet.read_table(tmp_path / "out/metadata/metadata_0.parquet").to_pylist()
+    assert {row["caption"] for row in rows} == {"red", "blue"}
+    assert "vector" not in rows[0]
+    assert index.export(tmp_path / "laion-2.5b") == 2
+    with pytest.raises(UsageError, match="there is no folder"):
+        index.export(tmp_path / "gone/out.parquet")

@@ -36,10 +36,12 @@ def add_vectors(
     from mmsearch.records import Modality
     from mmsearch.sources.vectors import find_vectors
 
+    # Refuse wrong paths and files that do not fit before an index is made.
     shards = [s for path in paths for s in find_vectors(absolute(path), Modality(modality))]
+    total = sum(shard.count() for shard in shards)
     with (
         open_or_create(locate_index(index), model=model, recipe=recipe) as opened,
-        progress_bar("adding", lambda: sum(shard.count() for shard in shards)) as progress,
+        progress_bar("adding", lambda: total) as progress,
     ):
         done = opened.add_vectors(paths, modality=modality, progress=progress)
         items = opened.info().items

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mmsearch.errors import DamagedIndexError
 from mmsearch.records import Chunk, Item, Part
-from mmsearch.store.metadata import CHUNK_BITS
+from mmsearch.store.metadata import CHUNK_BITS, StoredItem
 from mmsearch.store.reader import View
 
 
@@ -31,12 +31,26 @@ def load_chunk(view: View, chunk_id: int) -> EmbeddedChunk:
     Raises:
         DamagedIndexError: It has a vector but no record.
     """
+    return chunk_of(view, stored_item(view, chunk_id), chunk_id)
+
+
+def stored_item(view: View, chunk_id: int) -> StoredItem:
+    """Return the item of a live chunk.
+
+    Raises:
+        DamagedIndexError: It has a vector but no record.
+    """
     stored = view.snapshot.item(chunk_id >> CHUNK_BITS)
     if stored is None:
         raise DamagedIndexError(
             f"{view.folder}: item {chunk_id >> CHUNK_BITS} has vectors but no record; "
             "run `mmsearch repair`"
         )
+    return stored
+
+
+def chunk_of(view: View, stored: StoredItem, chunk_id: int) -> EmbeddedChunk:
+    """Return what a live chunk of an item is."""
     part, chunk = stored.locate(chunk_id)
     text = passage_text(part, chunk, view.snapshot.passage(chunk_id))
     return EmbeddedChunk(stored.item, part, chunk, text)

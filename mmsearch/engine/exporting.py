@@ -6,26 +6,28 @@ A folder in the form of clip-retrieval, ``img_emb/img_emb_0.npy`` and
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.engine.chunks import load_chunk
+from mmsearch.engine.chunks import chunk_of, stored_item
 from mmsearch.errors import UsageError, one_line
 from mmsearch.records import FieldName, Item, Modality
-from mmsearch.sources.vectors import FOLDERS, METADATA, VECTOR_COLUMNS, require_parquet
-from mmsearch.store.metadata import MAX_CHUNKS
+from mmsearch.sources.parquet import require_parquet
+from mmsearch.sources.vectors import FOLDERS, METADATA, VECTOR_COLUMNS
+from mmsearch.store.metadata import CHUNK_BITS, MAX_CHUNKS, StoredItem
 from mmsearch.store.reader import View
 
 if TYPE_CHECKING:
     from pyarrow import Schema
 
 FIXED = ("id", "path", "caption", "chunk_start", "chunk_end")
-"""Columns that every export has, before those of the items."""
+"""Columns that every export has, before those of the items; an item's own of these names is not
+written, nor one that would be taken for vectors."""
 
 
 def export(view: View, target: str, modality: Modality | None, space: str | None) -> int:
@@ -34,16 +36,13 @@ def export(view: View, target: str, modality: Modality | None, space: str | None
     place = Path(target)
     if place.exists():
         raise UsageError(f"{one_line(target)}: is there already; name a new folder or file")
-    if place.suffix not in ("", ".parquet"):
-        raise UsageError(f"{one_line(target)}: vectors are written to a folder, or to a .parquet")
+    if not place.parent.is_dir():
+        raise UsageError(f"{one_line(target)}: there is no folder {one_line(str(place.parent))}")
     rows = _Rows(view, _field(view, modality, space))
-    temporary = place.with_name(f"{place.name}.tmp")
-    _clear(temporary)
-    try:
-        (_write_table if place.suffix else _write_folder)(rows, temporary)
-        os.replace(temporary, place)
-    finally:
-        _clear(temporary)
+    with TemporaryDirectory(prefix=".mmsearch-", dir=place.parent) as folder:
+        whole = Path(folder) / "export"
+        (_write_table if place.suffix.lower() == ".parquet" else _write_folder)(rows, whole)
+        os.replace(whole, place)
     return rows.count
 
 
@@ -75,6 +74,7 @@ class _Rows:
         self._parted = set(owners[1:][owners[1:] == owners[:-1]].tolist())
         self._columns, self._one_source = _survey(view)
         self.schema = _schema(self._columns)
+        self._stored: StoredItem | None = None
 
     def blocks(self) -> Iterator[tuple[NDArray[np.float16], list[dict[str, Any]]]]:
         """Stream vectors, (n, dim), with their n rows of the table."""
@@ -85,19 +85,20 @@ class _Rows:
             yield vectors[alive], [self._row(int(chunk_id)) for chunk_id in ids[alive]]
 
     def _row(self, chunk_id: int) -> dict[str, Any]:
-        found = load_chunk(self._view, chunk_id)
-        item, chunk = found.item, found.chunk
+        if self._stored is None or self._stored.id != chunk_id >> CHUNK_BITS:
+            self._stored = stored_item(self._view, chunk_id)
+        item = self._stored.item
+        found = chunk_of(self._view, self._stored, chunk_id)
         captions = (part.text for part in item.parts if part.text)
-        columns = {
-            name: _cell(item.columns.get(name), kind) for name, kind in self._columns.items()
-        }
+        caption = found.text or next(captions, None) or item.columns.get("caption")
         fixed = (
-            self._name(item, chunk_id),
-            found.part.path,
-            found.text or next(captions, None),
-            chunk.start,
-            chunk.end,
+            _text(self._name(item, chunk_id)),
+            _text(found.part.path),
+            None if caption is None else str(caption),
+            found.chunk.start,
+            found.chunk.end,
         )
+        columns = {n: _cell(item.columns.get(n), kind) for n, kind in self._columns.items()}
         return columns | dict(zip(FIXED, fixed, strict=True))
 
     def _name(self, item: Item, chunk_id: int) -> str:
@@ -114,7 +115,7 @@ def _survey(view: View) -> tuple[dict[str, str], bool]:
     sources: set[str | None] = set()
     for stored in view.snapshot.items():
         for name, value in stored.item.columns.items():
-            if value is not None and name not in FIXED:
+            if value is not None and name not in (*FIXED, *VECTOR_COLUMNS):
                 kinds.setdefault(name, set()).add(type(value).__name__)
         if len(sources) < 2:
             sources.add(None if stored.item.row is None else stored.item.source)
@@ -124,6 +125,11 @@ def _survey(view: View) -> tuple[dict[str, str], bool]:
         for name, found in sorted(kinds.items())
     }
     return columns, len(sources) == 1 and None not in sources
+
+
+def _text(name: str | None) -> str | None:
+    """A name as Parquet holds it: names of files need not be UTF-8."""
+    return None if name is None else os.fsencode(name).decode(errors="replace")
 
 
 def _cell(value: Any, kind: str) -> Any:
@@ -169,8 +175,3 @@ def _write_table(rows: _Rows, path: Path) -> None:
             column = pa.FixedSizeListArray.from_arrays(flat, rows.dim)
             plain = pa.Table.from_pylist(table, rows.schema)
             writer.write_table(plain.append_column(field, column))
-
-
-def _clear(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-    path.unlink(missing_ok=True)

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from mmsearch.engine.signals import uninterrupted
 from mmsearch.errors import UsageError
 from mmsearch.records import Chunk, Failure, FieldName, Item, Modality, Part, Space, item_key
 from mmsearch.sources.manifest import RowNames
-from mmsearch.sources.rows import Row, RowError, json_value, row_columns
+from mmsearch.sources.rows import Row, RowError, clean, file_path, json_value, row_columns, row_id
 from mmsearch.sources.vectors import Shard, Vectors
 from mmsearch.store.maintain import settle
 from mmsearch.store.reader import Reader
@@ -29,6 +28,8 @@ T = TypeVar("T")
 BLOCK_ROWS = 10_000
 """Rows of a commit: 40 MB of 512-d vectors, as float32."""
 
+_WHOLE = Chunk()
+_LONGEST_S = 86_400_000.0
 OFF_UNIT = 0.01
 """A longer or shorter row than this is brought to unit length; float16 is off by 0.0005 at most."""
 
@@ -37,9 +38,8 @@ _PATHS = {
     Modality.AUDIO: ("audio_path", "audio", "path", "file"),
 }
 _CAPTIONS = ("caption", "text")
-_NAMES = ("id", "key")
+_KEY = "key"
 _SPAN = ("chunk_start", "chunk_end")
-WHOLE = Chunk()
 """Columns with a meaning: clip-retrieval's and img2dataset's, and those of manifests."""
 
 
@@ -79,8 +79,9 @@ class Importer:
         return self.report
 
     def _take(self, step: "_Step") -> None:
-        if step.entries:
-            self._writer.commit(Batch(entries=step.entries))
+        if step.entries or step.removed:
+            self._writer.commit(Batch(entries=step.entries, removed=step.removed))
+        self.report.removed += len(step.removed)
         updated = sum(bool(entry.replaces) for entry in step.entries)
         self.report.updated += updated
         self.report.added += len(step.entries) - updated
@@ -95,7 +96,7 @@ class Importer:
         for source, shards in sources.items():
             names, number = RowNames(), 0
             for shard in shards:
-                mark = _fingerprint(shard)
+                mark = _fingerprint(shard, number)
                 for vectors, rows in shard.blocks(BLOCK_ROWS):
                     block = _Block(source, mark, str(shard.paths[0]), vectors, rows, self._model)
                     yield self._step(block, names, number)
@@ -106,7 +107,7 @@ class Importer:
         step = _Step()
         with self._reader.view() as view:
             for at, row in enumerate(block.rows):
-                name = None
+                name = stored = None
                 try:
                     name = names.claim(_own_name(row), number + at + 1)
                     item_id = view.snapshot.item_id(item_key(block.source, name))
@@ -118,6 +119,7 @@ class Importer:
                 except RowError as error:
                     row_name = name or str(number + at + 1)
                     step.failures.append(Failure(block.source, str(error), row_name))
+                    step.removed += [stored.id] if stored else []
                     continue
                 step.entries.append(replace(entry, replaces=(stored.id,)) if stored else entry)
         return step
@@ -128,6 +130,7 @@ class _Step:
     """What the next commit takes of a block of rows, and what it leaves."""
 
     entries: list[Entry] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
     unchanged: int = 0
     failures: list[Failure] = field(default_factory=list)
 
@@ -181,32 +184,31 @@ class _Block:
         chunks = tuple(
             (_chunk(part, row),) if part.modality in self._vectors else () for part in parts
         )
+        held = {part.modality for part in parts}
         vectors = {
-            self._names[modality]: rows[at : at + 1] for modality, rows in self._vectors.items()
+            self._names[modality]: rows[at : at + 1]
+            for modality, rows in self._vectors.items()
+            if modality in held
         }
         return Entry(item, chunks, vectors, {}, self.mark, self._contents(at, item))
 
     def _parts(self, row: Row) -> tuple[list[Part], list[str]]:
         """The parts of a row, and the columns that they are made of."""
-        parts, taken = [], [*_NAMES, *_SPAN]
+        parts, taken = [], [*_SPAN, *([] if row_id(row) else [_KEY])]
         for modality in self._vectors:
             if modality is not Modality.TEXT:
                 column, path = _first_text(row, _PATHS[modality])
                 taken += [column] if column else []
-                parts.append(Part(modality, modality, path=self._absolute(path)))
+                # a row that names no file is shown by the file it stands in
+                path = file_path(column, path, self.source) if path else self.file
+                parts.append(Part(modality, modality, path=path))
         column, caption = _first_text(row, _CAPTIONS)
         if caption:
-            parts.append(Part(column, Modality.TEXT, text=caption))
+            parts.append(Part(column, Modality.TEXT, text=clean(caption, f"column {column!r}")))
             taken.append(column)
-        elif Modality.TEXT in self._vectors:
+        if not parts:
             raise RowError("a text vector without its text: it needs a column caption or text")
         return parts, taken
-
-    def _absolute(self, path: str) -> str:
-        """The file that a row names; a row that names none is shown by the file it stands in."""
-        return (
-            os.path.abspath(os.path.join(os.path.dirname(self.source), path)) if path else self.file
-        )
 
     def _contents(self, at: int, item: Item) -> str:
         digest = hashlib.sha256()
@@ -258,19 +260,20 @@ def _chunk(part: Part, row: Row) -> Chunk:
         return Chunk(0, len(part.text))
     start, end = row.get(_SPAN[0]), row.get(_SPAN[1])
     if start is None:
-        return WHOLE
-    if not (isinstance(start, int | float) and isinstance(end, int | float | None)):
+        return _WHOLE
+    if not (_is_time(start) and (end is None or (_is_time(end) and end >= start))):
         raise RowError("chunk_start and chunk_end are seconds")
     return Chunk(start, end)
 
 
+def _is_time(value: object) -> TypeGuard[float]:
+    """Whether a value is a time in a file: no film lasts a thousand days."""
+    return isinstance(value, int | float) and 0 <= value < _LONGEST_S
+
+
 def _own_name(row: Row) -> str | None:
     """The name that a row gives itself, if any."""
-    for name in _NAMES:
-        value = row.get(name)
-        if value is not None and value != "":
-            return str(value)
-    return None
+    return row_id(row) or row_id(row, _KEY)
 
 
 def _first_text(row: Row, columns: Sequence[str]) -> tuple[str, str]:
@@ -282,7 +285,11 @@ def _first_text(row: Row, columns: Sequence[str]) -> tuple[str, str]:
     return "", ""
 
 
-def _fingerprint(shard: Shard) -> str:
-    """Hash names, sizes and times of a shard's files: equal while nobody touches them."""
+def _fingerprint(shard: Shard, number: int) -> str:
+    """Hash what the names and vectors of a shard's rows hang on.
+
+    Names, sizes and times of its files, what its vectors stand for, and how many rows come before.
+    """
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in shard.paths]
-    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
+    said = json.dumps([states, [*shard.modalities], number])
+    return hashlib.sha256(said.encode()).hexdigest()

@@ -153,8 +153,10 @@ class Index(Closing):
             IndexLockedError: Another process is writing to the index.
             ModelError: The model is not the one the index was made with.
         """
-        (kind,) = modalities(modality) or ()
-        shards = {path: find_vectors(path, kind) for path in map(absolute, listed(sources))}
+        kinds = modalities(modality) or ()
+        if len(kinds) != 1:
+            raise UsageError("vectors of a file stand for one modality; name it")
+        shards = {path: find_vectors(path, kinds[0]) for path in map(absolute, listed(sources))}
         with closing(Writer(self.path)) as writer:
             self._refuse_moved(writer.manifest, self.model)
             return Importer(self._reader, writer, self.model, progress).run(shards)

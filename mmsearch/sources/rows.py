@@ -83,25 +83,27 @@ def row_columns(
     """
     return MappingProxyType(
         {
-            _clean(column, "a column name"): _column(column, value(cell))
+            clean(column, "a column name"): _column(column, value(cell))
             for column, cell in row.items()
             if column != "id" and (column == "title" or column not in taken)
         }
     )
 
 
-def row_id(row: Row) -> str | None:
-    """The row's ``id`` as text; ``None`` if it has none.
+def row_id(row: Row, column: str = "id") -> str | None:
+    """The name that a row gives itself in a column, as text; ``None`` if it has none.
 
     Raises:
-        RowError: The id is neither a text nor a whole number.
+        RowError: It is neither a text nor a whole number.
     """
-    value = row.get("id")
+    value = row.get(column)
     if value is None or value == "":
         return None
+    if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RowError("the id must be a text or a whole number")
-    return _clean(str(value), "the id")
+        raise RowError(f"the {column} must be a text or a whole number")
+    return clean(str(value), f"the {column}")
 
 
 def _parts(role: str, value: object, manifest: str) -> Iterator[Part]:
@@ -114,21 +116,31 @@ def _parts(role: str, value: object, manifest: str) -> Iterator[Part]:
             yield Part(role, Modality.TEXT, text=_text(role, cell))
 
 
-def _file_parts(role: str, cell: object, manifest: str) -> Iterator[Part]:
+def file_path(role: str, cell: object, source: str) -> str:
+    """The absolute path of a file that a row names, which starts at the folder of its source.
+
+    Raises:
+        RowError: No file can be called that.
+    """
     if not isinstance(cell, str):
         raise RowError(f"column {role!r} must name a file")
-    path = os.path.abspath(os.path.join(os.path.dirname(manifest), cell))
+    path = os.path.abspath(os.path.join(os.path.dirname(source), cell))
     try:
         valid = b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
         valid = False
     if not valid:
         raise RowError(f"column {role!r}: '{one_line(cell)}' cannot be a file name")
+    return path
+
+
+def _file_parts(role: str, cell: object, manifest: str) -> Iterator[Part]:
+    path = file_path(role, cell, manifest)
     modalities = _FILE_COLUMNS[role] or modalities_of(path)
     if not modalities:
-        raise RowError(f"column {role!r}: the type of '{one_line(cell)}' is not indexed")
+        raise RowError(f"column {role!r}: the type of '{one_line(str(cell))}' is not indexed")
     if role == "video" and not is_video(path):
-        raise RowError(f"column {role!r}: the type of '{one_line(cell)}' is no video's")
+        raise RowError(f"column {role!r}: the type of '{one_line(str(cell))}' is no video's")
     for modality in modalities:
         yield Part(role, modality, path)
 
@@ -136,10 +148,10 @@ def _file_parts(role: str, cell: object, manifest: str) -> Iterator[Part]:
 def _text(role: str, cell: object) -> str:
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         raise RowError(f"column {role!r} must be a text or a list of texts")
-    return _clean(str(cell), f"column {role!r}")
+    return clean(str(cell), f"column {role!r}")
 
 
-def _clean(text: str, what: str) -> str:
+def clean(text: str, what: str) -> str:
     """The text, if it is one: no NUL, and nothing that UTF-8 cannot hold."""
     if "\0" in text:
         raise RowError(f"{one_line(what)} holds a NUL character")
@@ -156,10 +168,15 @@ def _column(column: str, value: object) -> ColumnValue:
         return tuple(_scalar(cell, what) for cell in value)
     if isinstance(value, list | dict):
         try:
-            return _clean(json.dumps(value, ensure_ascii=False), what)
+            return clean(json.dumps(value, ensure_ascii=False, default=_in_json), what)
         except RecursionError:
             raise RowError(f"{one_line(what)} is nested too deeply") from None
     return _scalar(value, what)
+
+
+def _in_json(value: object) -> str | None:
+    """A value inside another one that JSON does not know: a date as text, bytes not at all."""
+    return None if isinstance(value, bytes) else str(value)
 
 
 def _is_scalar(value: object) -> bool:
@@ -173,7 +190,7 @@ def _scalar(value: object, what: str) -> Scalar:
         return value
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else str(value)
-    return _clean(str(value), what)
+    return clean(str(value), what)
 
 
 def json_value(cell: object) -> object:

@@ -4,25 +4,25 @@ A folder holds ``img_emb/*.npy``, ``text_emb/*.npy`` or ``audio_emb/*.npy`` and,
 ``metadata/*.parquet``: https://github.com/rom1504/clip-retrieval#clip-inference.
 """
 
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
-from importlib.util import find_spec
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from tokenize import TokenError
+from typing import IO, TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import UsageError, one_line
 from mmsearch.records import Modality
+from mmsearch.sources.parquet import plain_rows, reading_parquet, vectors_of
 from mmsearch.sources.rows import Row
 
 if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetFile
+    from pyarrow import RecordBatch
 
 FOLDERS = {
     Modality.IMAGE: "img_emb",
@@ -40,13 +40,15 @@ class Shard(ABC):
 
     Attributes:
         paths: The files.
+        modalities: Of the vectors.
     """
 
     paths: Sequence[Path]
+    modalities: Sequence[Modality]
 
     @abstractmethod
     def count(self) -> int:
-        """How many rows there are.
+        """How many rows there are, by the files' headers.
 
         Raises:
             UsageError: A file is damaged, or two of them do not hold as many rows.
@@ -67,11 +69,12 @@ class _Arrays(Shard):
     def __init__(self, arrays: Mapping[Modality, Path], table: Path | None) -> None:
         self._arrays, self._table = arrays, table
         self.paths = [*arrays.values(), *([table] if table else [])]
+        self.modalities = sorted(arrays)
 
     def count(self) -> int:
         counts = {path: len(_mapped(path)) for path in self._arrays.values()}
         if self._table:
-            counts[self._table] = _parquet(self._table).metadata.num_rows
+            counts[self._table] = _row_count(self._table)
         if len(set(counts.values())) > 1:
             said = ", ".join(f"{one_line(str(path))} {n:,}" for path, n in counts.items())
             raise UsageError(f"files that belong together differ in their rows: {said}")
@@ -90,69 +93,62 @@ class _Arrays(Shard):
         if self._table is None:
             yield from ([{}] * min(size, count - start) for start in range(0, count, size))
         else:
-            yield from (batch.to_pylist() for batch in _parquet(self._table).iter_batches(size))
+            yield from (plain_rows(batch) for batch in _batches(self._table, size))
 
 
 class _Npz(Shard):
     """Arrays by name in one file: one of two dimensions, the others a column each."""
 
     def __init__(self, path: Path, modality: Modality) -> None:
-        self.paths, self._modality = [path], modality
+        self._path, self.paths, self.modalities = path, [path], [modality]
 
-    @cached_property
-    def _read(self) -> tuple[NDArray[Any], Mapping[str, NDArray[Any]]]:
-        """The vectors, and the columns."""
-        (path,) = self.paths
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, BadZipFile) as error:
-            raise UsageError(f"{one_line(str(path))}: not an .npz of arrays: {error}") from None
-        name = next((name for name, array in arrays.items() if array.ndim == 2), None)
-        if name is None:
-            raise UsageError(f"{one_line(str(path))}: holds no array of (rows, dim)")
-        vectors = arrays.pop(name)
-        return vectors, {n: a for n, a in arrays.items() if a.shape == (len(vectors),)}
+    def _name(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+        names = [name for name, shape in shapes.items() if len(shape) == 2]
+        known = [name for name in VECTOR_COLUMNS if name in names]
+        if len(known or names) != 1:
+            raise UsageError(f"{one_line(str(self._path))}: holds no one array of (rows, dim)")
+        return (known or names)[0]
 
     def count(self) -> int:
-        return len(self._read[0])
+        shapes = {}
+        with _reading(self._path), ZipFile(self._path) as file:
+            for name in file.namelist():
+                with file.open(name) as member:
+                    shapes[name.removesuffix(".npy")] = _shape(member)
+        return shapes[self._name(shapes)][0]
 
     def blocks(self, size: int) -> Iterator[tuple[Vectors, Sequence[Row]]]:
-        vectors, columns = self._read
+        with _reading(self._path), np.load(self._path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        vectors = arrays.pop(self._name({name: array.shape for name, array in arrays.items()}))
+        columns = {n: _plain(a) for n, a in arrays.items() if a.shape == (len(vectors),)}
         for start in range(0, len(vectors), size):
             some = vectors[start : start + size]
             part = {n: a[start : start + size].tolist() for n, a in columns.items()}
-            yield (
-                {self._modality: some},
-                [{name: cells[at] for name, cells in part.items()} for at in range(len(some))],
-            )
+            rows = [{name: cells[at] for name, cells in part.items()} for at in range(len(some))]
+            yield {self.modalities[0]: some}, rows
 
 
 class _Table(Shard):
     """A Parquet file with a column of vectors."""
 
     def __init__(self, path: Path, modality: Modality) -> None:
-        self.paths, self._modality = [path], modality
+        self._path, self.paths, self.modalities = path, [path], [modality]
 
     def count(self) -> int:
-        return int(_parquet(self.paths[0]).metadata.num_rows)
+        return _row_count(self._path)
 
     def blocks(self, size: int) -> Iterator[tuple[Vectors, Sequence[Row]]]:
-        (path,) = self.paths
-        table = _parquet(path)
-        name = next((name for name in VECTOR_COLUMNS if name in table.schema_arrow.names), None)
-        if name is None:
-            names = " or ".join(VECTOR_COLUMNS)
-            raise UsageError(f"{one_line(str(path))}: holds no column {names}")
-        for batch in table.iter_batches(size):
-            lists = batch.column(name)
-            flat = lists.flatten().to_numpy(zero_copy_only=False)
-            if lists.null_count or len(flat) % len(batch):
-                raise UsageError(
-                    f"{one_line(str(path))}: column {name} holds no vectors of one dim"
-                )
-            vectors = flat.reshape(len(batch), -1)
-            yield {self._modality: vectors}, batch.drop_columns([name]).to_pylist()
+        for batch in _batches(self._path, size):
+            held = [name for name in VECTOR_COLUMNS if name in batch.schema.names]
+            if not held:
+                names = " or ".join(VECTOR_COLUMNS)
+                raise UsageError(f"{one_line(str(self._path))}: holds no column {names}")
+            vectors = vectors_of(batch.column(held[0]))
+            if vectors is None:
+                name = one_line(str(self._path))
+                raise UsageError(f"{name}: column {held[0]} holds no vectors of one dim")
+            yield {self.modalities[0]: vectors}, plain_rows(batch.drop_columns(held[:1]))
 
 
 def find_vectors(path: str, modality: Modality) -> list[Shard]:
@@ -177,7 +173,7 @@ def find_vectors(path: str, modality: Modality) -> list[Shard]:
             return [_Npz(place, modality)]
         case ".parquet":
             return [_Table(place, modality)]
-    raise UsageError(f"{one_line(path)}: vectors come as .npy, .npz, .parquet, or a folder of them")
+    raise UsageError(f"{one_line(path)}: vectors come as .npy, .npz, .parquet, or in folders")
 
 
 def _folder_shards(folder: Path) -> list[Shard]:
@@ -190,12 +186,12 @@ def _folder_shards(folder: Path) -> list[Shard]:
     names = " or ".join(f"{name}/*.npy" for name in FOLDERS.values())
     if not any(arrays.values()):
         raise UsageError(f"{one_line(str(folder))}: holds no {names}")
-    counts = {len(found) for found in arrays.values()} | ({len(tables)} if tables else set())
-    if len(counts) > 1:
-        raise UsageError(f"{one_line(str(folder))}: arrays and tables differ in number")
+    every = [*arrays.values(), *([tables] if tables else [])]
+    if any([*map(_numbers, found)] != [*map(_numbers, every[0])] for found in every):
+        raise UsageError(f"{one_line(str(folder))}: arrays and tables have different numbers")
     return [
         _Arrays({m: paths[at] for m, paths in arrays.items()}, tables[at] if tables else None)
-        for at in range(counts.pop())
+        for at in range(len(every[0]))
     ]
 
 
@@ -211,28 +207,48 @@ def _numbers(path: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", path.stem)]
 
 
-def _mapped(path: Path) -> NDArray[Any]:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what NumPy and zipfile say of a damaged file into one line."""
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{one_line(str(path))}: not an array: {error}") from None
-    if array.ndim != 2:
-        raise UsageError(f"{one_line(str(path))}: {array.ndim} dimensions, not (rows, dim)")
+        yield
+    except UsageError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, TokenError, BadZipFile) as error:
+        # NumPy takes whatever it does not know for Python objects, which could run code.
+        reason = "" if "pickle" in str(error) else f": {one_line(str(error))}"
+        raise UsageError(f"{one_line(str(path))}: not a plain array{reason}") from None
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    with _reading(path):
+        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.ndim != 2:
+        raise UsageError(f"{one_line(str(path))}: not one array of (rows, dim)")
     return array
 
 
-def require_parquet() -> None:
-    """Raise UsageError where nothing can read and write Parquet files."""
-    if find_spec("pyarrow") is None:
-        raise UsageError("Parquet files need pyarrow: pip install 'mmsearch[vectors]'")
+def _shape(member: IO[bytes]) -> tuple[int, ...]:
+    """The shape that the header of an array says."""
+    version = np.lib.format.read_magic(member)
+    read = {(1, 0): np.lib.format.read_array_header_1_0}
+    shape: tuple[int, ...] = read.get(version, np.lib.format.read_array_header_2_0)(member)[0]
+    return shape
 
 
-def _parquet(path: str | os.PathLike[str]) -> "ParquetFile":
-    require_parquet()
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
+def _plain(column: NDArray[Any]) -> NDArray[Any]:
+    """An array whose ``tolist`` gives numbers and texts."""
+    if column.dtype.kind == "S":
+        return np.char.decode(column, "utf-8", "replace")
+    return column.astype(str) if column.dtype.kind in "mM" else column
 
-    try:
-        return ParquetFile(path)
-    except (OSError, ArrowException) as error:
-        raise UsageError(f"{one_line(os.fspath(path))}: not a Parquet file: {error}") from None
+
+def _batches(path: Path, size: int) -> "Iterator[RecordBatch]":
+    """The rows of a Parquet file, at most so many at a time."""
+    with reading_parquet(path) as table:
+        yield from table.iter_batches(size)
+
+
+def _row_count(path: Path) -> int:
+    with reading_parquet(path) as table:
+        return int(table.metadata.num_rows)

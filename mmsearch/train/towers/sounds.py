@@ -1,4 +1,4 @@
-"""Sounds heard differently each time: shifted, louder, noisy, with parts left out, mixed.
+"""Sounds heard differently each time: shifted, louder, noisy, coloured, higher, mixed, cut.
 
 All of it on log-mels, ``(log(power + 0.001) - 1) / 4`` in each band and frame: the powers of sounds
 that are heard together add up.
@@ -73,17 +73,17 @@ def add_noise(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def blend(x: Tensor, others: Tensor, share: float | Tensor) -> Tensor:
-    """Two sounds at once: ``share`` of the power is the first one's."""
+    """Two sounds at once: ``share`` of the power, a number or (n, 1, 1), is the first one's."""
     return _log(share * _power(x) + (1 - share) * _power(others))
 
 
 def colour(x: Tensor, most: float, rng: np.random.Generator) -> Tensor:
-    """Give each sound of (n, 64, frames) another tone colour, by four smooth waves over its bands.
+    """Give each sound of (n, 64, frames) another tone colour, by four smooth waves over the bands.
 
     Args:
         x: The sounds.
-        most: Standard deviation of each wave's height, in log-mels.
-        rng: Of the waves.
+        most: Standard deviation of a wave's height, in log-mels; each sound has its own heights.
+        rng: Of heights, and of the waves' places, which are one for all.
     """
     places = np.linspace(0, np.pi, x.shape[1])
     waves = np.cos(np.outer(np.arange(1, 5), places) + rng.uniform(0, 2 * np.pi, (4, 1)))
