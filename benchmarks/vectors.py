@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -67,7 +68,7 @@ def bare_faiss(folder: Path, recipe: str) -> float:
     """Seconds that FAISS takes to train on a sample and to encode all."""
     started = time.perf_counter()
     arrays = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("img_emb/*.npy"))]
-    index = faiss.index_factory(DIM, recipe, faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(DIM, recipe, faiss.METRIC_INNER_PRODUCT)
     index.do_polysemous_training = False  # as mmsearch does: 40 s for a filter not in use
     sample = np.concatenate([array[:: max(1, len(array) // 10_000)] for array in arrays])
     index.train(sample.astype(np.float32))

@@ -14,7 +14,7 @@ from PIL import Image
 import mmsearch
 from mmsearch.config import DecodeLimits, InputLimits
 from mmsearch.decode.video import decode_frames, decode_track, frame_at, read_track
-from mmsearch.errors import DecodeError
+from mmsearch.errors import DecodeError, UsageError
 from mmsearch.present.cards import card
 from mmsearch.present.json_ import hits_to_json
 from mmsearch.records import Chunk, Failure, FloatArray, Item, Modality
@@ -223,6 +223,15 @@ def test_a_hit_names_the_moment(tmp_path: Path, settled: None) -> None:
         assert (heard.item.name, heard.part.modality) == ("a.mp4", "audio")
         assert card(heard).sound and card(heard).picture
         assert index.add(tmp_path / "in").unchanged == 2
+
+
+def test_a_broken_video_is_one_failure(tmp_path: Path) -> None:
+    (tmp_path / "util.mts").write_text("export const a: number = 1;")
+    with mmsearch.create(tmp_path / "index") as index:
+        report = index.add(tmp_path / "util.mts")
+        assert [failure.source for failure in report.failures] == [str(tmp_path / "util.mts")]
+        with pytest.raises(UsageError, match="a video has image and audio"):
+            index.search("x", target="video")
 
 
 def test_a_video_can_be_asked_with(tmp_path: Path) -> None:

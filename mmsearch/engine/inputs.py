@@ -90,4 +90,6 @@ def modalities(
         return [Modality(name) for name in asked]
     except ValueError:
         known = ", ".join(Modality)
-        raise UsageError(f"target {', '.join(asked)}: a modality is one of {known}") from None
+        raise UsageError(
+            f"target {', '.join(asked)}: a modality is one of {known}; a video has image and audio"
+        ) from None

@@ -66,8 +66,10 @@ class Job:
         self.missing -= 1
 
     def fail(self, reason: str) -> None:
-        """Note what went wrong."""
-        self.failures.append(Failure(self.item.source, reason, self.item.row))
+        """Note what went wrong, once: both parts of a video fail alike."""
+        failure = Failure(self.item.source, reason, self.item.row)
+        if failure not in self.failures:
+            self.failures.append(failure)
 
     def entry(self) -> Entry:
         """Return what is stored."""
