@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import DIM, FakeEncoder
+from fakes import DIM, FakeEncoder, fake_model, word_vector
 from media import COLOURS, PITCHES_HZ, picture, sound, text
 
 import mmsearch
@@ -133,6 +133,51 @@ def test_pictures_and_sounds_find_each_other_by_way_of_texts(
     direct = described.search(**query, k=9)  # type: ignore[arg-type]
     assert {hit.part.modality for hit in direct} == {Modality.TEXT, Modality(option)}
     assert not any(hit.approximate for hit in direct)
+
+
+QUERIES = {"text": "red high", "image": "red.png", "audio": "high.wav"}
+FOUND = {"text": "one.txt", "image": "red.png", "audio": "high.wav"}
+
+
+@pytest.mark.parametrize("target", list(FOUND))
+@pytest.mark.parametrize("kind", list(QUERIES))
+def test_all_nine_directions_with_two_spaces(
+    described: Index, media: Path, kind: str, target: str
+) -> None:
+    asked = QUERIES[kind] if kind == "text" else media / QUERIES[kind]
+    hit = described.search(**{kind: asked}, target=target)[0]  # type: ignore[arg-type]
+    assert hit.item.path.name == FOUND[target]
+    assert hit.approximate == ({kind, target} == {"image", "audio"})
+
+
+@pytest.mark.parametrize("target", list(FOUND))
+@pytest.mark.parametrize("kind", list(QUERIES))
+def test_all_nine_directions_with_one_space(
+    tmp_path: Path, media: Path, kind: str, target: str
+) -> None:
+    text(tmp_path / "one.txt", "red high")
+    text(tmp_path / "two.txt", "blue low")
+    asked = QUERIES[kind] if kind == "text" else media / QUERIES[kind]
+    words = {"text": ["red", "high"], "image": ["red"], "audio": ["high"]}[kind]
+    candidates = {
+        "text": {"one.txt": ["red", "high"], "two.txt": ["blue", "low"]},
+        "image": {"red.png": ["red"], "blue.png": ["blue"]},
+        "audio": {"high.wav": ["high"], "low.wav": ["low"]},
+    }[target]
+    query = np.sum([word_vector(word) for word in words], axis=0)
+    nearest = max(candidates, key=lambda name: query @ unit_sum(candidates[name]))
+    with mmsearch.create(tmp_path / "index", model=fake_model()) as index:
+        index.add([media / name for name in ("red.png", "blue.png", "high.wav", "low.wav")])
+        index.add(tmp_path.glob("*.txt"))
+        hit = index.search(**{kind: asked}, target=target)[0]  # type: ignore[arg-type]
+    assert hit.item.path.name == nearest
+    assert not hit.approximate
+
+
+def unit_sum(words: Sequence[str]) -> FloatArray:
+    summed = np.sum([word_vector(word) for word in words], axis=0)
+    unit: FloatArray = summed / np.linalg.norm(summed)
+    return unit
 
 
 def test_the_bank_stands_in_where_an_index_holds_no_texts(
