@@ -84,7 +84,8 @@ def _download(repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[st
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        about = _within(TIMEOUT_S, lambda: HfApi().model_info(repo_id, timeout=TIMEOUT_S))
+        # The library's own limit comes later, so that it is always we who say what happened.
+        about = _within(TIMEOUT_S, lambda: HfApi().model_info(repo_id, timeout=2 * TIMEOUT_S))
         siblings = about.siblings or []
         wanted = _choose(repo_id, needed, {sibling.rfilename for sibling in siblings})
         return Path(snapshot_download(repo_id, allow_patterns=[*wanted, *extras]))
