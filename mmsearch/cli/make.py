@@ -17,11 +17,9 @@ from mmsearch.cli.options import (
 )
 from mmsearch.cli.printing import (
     count_items,
+    end_run,
     evaluation_lines,
     progress_bar,
-    report_lines,
-    say,
-    write_report,
 )
 from mmsearch.config import locate_index
 
@@ -60,14 +58,7 @@ def index(
     ):
         done = opened.add(paths, text_columns=text or (), prune=prune, progress=progress)
         items = opened.info().items
-    if report:
-        write_report(report, done)
-    for line in report_lines(done, items, opened.path):
-        say(line)
-    if done.interrupted:
-        raise typer.Exit(130)
-    if not done.indexed and not done.unchanged:
-        raise typer.Exit(1)
+    end_run(done, items, opened.path, report)
 
 
 def evaluate(

@@ -81,6 +81,22 @@ def count_items(paths: Sequence[str], text_columns: Sequence[str]) -> int:
     return sum(1 for item in found if not isinstance(item, Ignored))
 
 
+def end_run(report: "Report", items: int, folder: Path, file: Path | None) -> None:
+    """Say what a run has added, write it to a file if one is wanted, and exit as it went.
+
+    Raises:
+        typer.Exit: 130 after Ctrl-C, 1 where nothing was found.
+    """
+    if file:
+        write_report(file, report)
+    for line in report_lines(report, items, folder):
+        say(line)
+    if report.interrupted:
+        raise typer.Exit(130)
+    if not report.indexed and not report.unchanged:
+        raise typer.Exit(1)
+
+
 def report_lines(report: "Report", items: int, folder: Path) -> Iterator[str]:
     """Return the closing table of an `index` run."""
     yield f"{_state(report)}; {folder} holds {items:,} items"

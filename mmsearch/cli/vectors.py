@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from mmsearch.cli.options import IndexOption, ModelOption, RecipeOption, ReportOption
-from mmsearch.cli.printing import progress_bar, report_lines, say, write_report
+from mmsearch.cli.printing import end_run, progress_bar, say
 from mmsearch.config import locate_index
 
 Kind: TypeAlias = Literal["text", "image", "audio"]
@@ -45,14 +45,7 @@ def add_vectors(
     ):
         done = opened.add_vectors(paths, modality=modality, progress=progress)
         items = opened.info().items
-    if report:
-        write_report(report, done)
-    for line in report_lines(done, items, opened.path):
-        say(line)
-    if done.interrupted:
-        raise typer.Exit(130)
-    if not done.indexed and not done.unchanged:
-        raise typer.Exit(1)
+    end_run(done, items, opened.path, report)
 
 
 def export(

@@ -14,8 +14,6 @@ from mmsearch.encode import Model, load_model
 from mmsearch.engine.add import Adder
 from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
-from mmsearch.engine.exporting import export
-from mmsearch.engine.importing import Importer
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.inputs import (
@@ -34,7 +32,6 @@ from mmsearch.engine.report import Report
 from mmsearch.engine.searching import Request, resolve_targets, run_search
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
 from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
-from mmsearch.sources.vectors import find_vectors
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.maintain import compact
 from mmsearch.store.manifest import Manifest
@@ -153,6 +150,9 @@ class Index(Closing):
             IndexLockedError: Another process is writing to the index.
             ModelError: The model is not the one the index was made with.
         """
+        from mmsearch.engine.importing import Importer  # here: no query is to wait for it
+        from mmsearch.sources.vectors import find_vectors
+
         kinds = modalities(modality) or ()
         if len(kinds) != 1:
             raise UsageError("vectors of a file stand for one modality; name it")
@@ -181,6 +181,8 @@ class Index(Closing):
         Raises:
             UsageError: The target is there already, or there is no such field, or several.
         """
+        from mmsearch.engine.exporting import export  # here: no query is to wait for it
+
         wanted = modalities(modality)
         with self._reader.view() as view:
             return export(view, absolute(target), wanted[0] if wanted else None, space)
