@@ -12,7 +12,7 @@ from tiny_pe_av import write_pe_av
 
 import mmsearch
 from mmsearch.encode import load_model
-from mmsearch.encode.compute import Compute, Precision
+from mmsearch.encode.compute import Compute, Precision, has_bf16
 from mmsearch.errors import UsageError
 from mmsearch.records import Modality
 
@@ -108,3 +108,12 @@ def test_a_device_that_is_not_there_is_no_fault_of_the_files(
             index.add(files)
     with mmsearch.open(where, device="cpu") as index:
         assert index.add(files).added == len(files)
+
+
+def test_a_processor_without_bf16_is_not_made_to_emulate_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu = torch.device("cpu")
+    for has in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+        assert has_bf16(cpu) is has

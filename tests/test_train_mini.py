@@ -132,7 +132,7 @@ def test_what_is_said_of_places_moves_with_the_pixels() -> None:
     rng = np.random.default_rng(0)
     pixels, maps = torch.zeros(16, 128, 128, 3), torch.zeros(16, 7, 7, 1)
     pixels[:, :64, :64], maps[:, :3, :3] = 255, 1
-    cut, places = jitter(pixels, maps, rng)
+    cut, places = jitter(pixels, maps, 96, rng)
     assert cut.shape == (16, 3, 96, 96)
     assert places.shape == (16, 1, 6, 6)
     pooled = torch.nn.functional.adaptive_avg_pool2d(cut[:, :1] / 255, 6)
@@ -150,7 +150,9 @@ def test_an_image_tower_learns_and_a_killed_run_continues(tmp_path: Path) -> Non
     def task() -> ImageTask:
         fold = folds(pairs, views.owners)
         device = torch.device("cpu")
-        return ImageTask(views, heads, fold, unit(len(texts)), pairs, seed=0, device=device)
+        return ImageTask(
+            views, heads, fold, unit(len(texts)), pairs, seed=0, device=device, steps=2
+        )
 
     plan = Plan(2, checkpoint_s=0)
     whole = task()

@@ -13,6 +13,7 @@ from torch.nn.functional import (
     normalize,
 )
 
+from mmsearch.encode.compute import has_bf16
 from mmsearch.encode.mini import DIM
 from mmsearch.encode.towers.convolution import Tower
 from mmsearch.encode.towers.features import FRAMES_PER_SECOND
@@ -72,7 +73,7 @@ class Listener(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Points of the space, L2-normalised; logits of YAMNet's scores; its features."""
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, has_bf16(x.device)):
             features = self.tower.features(x)
         pooled = features.float().mean(dim=(2, 3))
         points = normalize(self.tower.head(pooled), dim=1)

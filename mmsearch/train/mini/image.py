@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
+from mmsearch.encode.compute import has_bf16
 from mmsearch.encode.mini import DIM
 from mmsearch.encode.towers.convolution import Tower
 from mmsearch.encode.towers.networks import convolution
@@ -22,10 +23,12 @@ SHAPE = Convolution(3, 64, (Stage(64, 1, 1), Stage(192, 2), Stage(384, 1)), hidd
 BATCH = 128
 ANCHORS = 2048
 TEMPERATURE = 0.05
-SIDE = 96
-"""Pixels of a training view: crops show things larger than whole pictures do, so what is trained on
-96 px suits the 112 px that it will be used on (Touvron et al. 2019, arXiv 1906.06423)."""
-CELLS = 6
+SIDES = ((0.4, 64), (0.7, 80), (1.0, 96))
+"""Pixels of a training view up to each share of the steps: it grows, so that the first steps take
+half the time (Tan & Le 2021, arXiv 2104.00298). Crops show things larger than whole pictures do,
+so what is trained on 96 px suits the 112 px that it will be used on (Touvron et al. 2019,
+arXiv 1906.06423)."""
+PIXELS_PER_CELL = 16
 LEAST = 0.7
 """Share of a view's sides that is always seen."""
 
@@ -47,7 +50,7 @@ class Watcher(nn.Module):
         Returns:
             (n, 256) L2-normalised rows, and (n, 256, side / 16, side / 16).
         """
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, has_bf16(x.device)):
             features = self.tower.features(x)
             places = self.describe(features)
         points = self.tower.head(features.float().mean(dim=(2, 3)))
@@ -66,6 +69,7 @@ class ImageTask:
         pairs: Views with texts.
         seed: Of every random choice.
         device: Where to train.
+        steps: How many there will be.
     """
 
     views: Views
@@ -75,6 +79,7 @@ class ImageTask:
     pairs: Pairs
     seed: int
     device: torch.device
+    steps: int
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
@@ -94,6 +99,7 @@ class ImageTask:
         pixels, maps = jitter(
             torch.from_numpy(self.views.pixels(numbers)).to(self.device),
             torch.from_numpy(self.views.maps(numbers)).to(self.device),
+            next(side for share, side in SIDES if step < share * self.steps),
             rng,
         )
         fold = torch.from_numpy(self.fold[numbers]).to(self.device)
@@ -128,16 +134,19 @@ class ImageTask:
         return {}
 
 
-def jitter(pixels: Tensor, maps: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def jitter(
+    pixels: Tensor, maps: Tensor, side: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """Cut, stretch and mirror views, and what was said of their places with them.
 
     Args:
         pixels: (n, 128, 128, 3).
         maps: (n, 7, 7, channels).
+        side: Pixels of what is left.
         rng: Of the cuts: 70 to 100 % of each side.
 
     Returns:
-        (n, 3, 96, 96) float32, 0 to 255, and (n, channels, 6, 6) float32.
+        (n, 3, side, side) float32, 0 to 255, and (n, channels, side / 16, side / 16) float32.
     """
     box = boxes(len(pixels), LEAST, rng).to(pixels.device)
-    return cut(pixels, box, SIDE), cut(maps, box, CELLS)
+    return cut(pixels, box, side), cut(maps, box, side // PIXELS_PER_CELL)

@@ -159,8 +159,10 @@ class Recipe:
         bags = Bags(tokenizer, texts)
         vectors = table(bags[np.arange(len(bags))])
         fold = folds(pairs, self.views.owners)
-        task = ImageTask(self.views, heads, fold, vectors, pairs, self.seed, Compute().device)
-        train(task, replace(IMAGE_PLAN, seed=self.seed), self.home / "image")
+        plan = replace(IMAGE_PLAN, seed=self.seed)
+        device = Compute().device
+        task = ImageTask(self.views, heads, fold, vectors, pairs, self.seed, device, plan.steps)
+        train(task, plan, self.home / "image")
         return task
 
     @cached_property

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmsearch.encode.compute import has_bf16
 from mmsearch.records import FloatArray
 
 IMAGE_SIDE = 224
@@ -36,8 +37,8 @@ class TextTeacher:
         """Embed texts: (n, 384) float32, L2-normalised rows."""
         import torch
 
-        # bfloat16 doubles the speed on recent processors; its cosine with float32 is 0.99999
-        with torch.autocast("cpu", torch.bfloat16):
+        # where there is bf16, it doubles the speed; its cosine with float32 is 0.99999
+        with torch.autocast("cpu", torch.bfloat16, has_bf16(torch.device("cpu"))):
             vectors = self._model.encode(list(texts), batch_size=128, show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
