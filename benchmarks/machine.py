@@ -15,4 +15,4 @@ def describe() -> str:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}, commit {commit},"
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}, commit {commit}"

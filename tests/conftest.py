@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker of pytest-xdist has one core
 
@@ -43,7 +44,7 @@ def make_index(tmp_path: Path) -> Iterator[Callable[..., mmsearch.Index]]:
     """Make indexes with the fake model; they are closed at the end."""
     made: list[mmsearch.Index] = []
 
-    def make(name: str = "index", **options: str) -> mmsearch.Index:
+    def make(name: str = "index", **options: Any) -> mmsearch.Index:
         made.append(mmsearch.create(tmp_path / name, model=fake_model(), **options))
         return made[-1]
 

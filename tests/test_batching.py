@@ -71,3 +71,57 @@ def test_an_index_is_filled_with_little_memory(tmp_path: Path) -> None:
     with mmsearch.create(tmp_path / "index", model=narrow) as index:
         assert index.add(tmp_path.glob("*.png")).added == 20
         assert index.search("red", target="image", k=1)[0].signals["cosine"] > 0.99
+
+
+class Gpu:
+    """A GPU of 1,000 bytes, as far as torch tells of one."""
+
+    def __init__(self) -> None:
+        self.allocated = self.peak = 100
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in {
+            "is_initialized": lambda: True,
+            "device_count": lambda: 1,
+            "memory_allocated": lambda gpu: self.allocated,
+            "memory_reserved": lambda gpu: self.peak,
+            "max_memory_allocated": lambda gpu: self.peak,
+            "mem_get_info": lambda gpu: (1000 - self.peak, 1000),
+            "reset_peak_memory_stats": lambda gpu: None,
+            "empty_cache": lambda: None,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+
+
+class OnGpu(Narrow):
+    """Takes 10 bytes for each input while it embeds."""
+
+    batch_size = 4
+
+    def __init__(self, gpu: Gpu, room: int) -> None:
+        super().__init__(Modality.TEXT, room, ERRORS[0])
+        self._gpu = gpu
+
+    def encode(self, prepared: Sequence[list[str]]) -> FloatArray:
+        self._gpu.peak = max(self._gpu.peak, self._gpu.allocated + 10 * len(prepared))
+        return super().encode(prepared)
+
+
+def test_batches_fill_half_of_what_a_gpu_has_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu()
+    gpu.install(monkeypatch)
+    encoder = OnGpu(gpu, room=1000)
+    batching = Batching(encoder)
+    batching([["word"]] * 4)
+    assert batching.size == 32  # the power of two below half of 90
+    batching([["word"]] * 100)
+    assert encoder.sizes == [4, 32, 32, 32, 4]
+
+
+def test_batches_that_were_too_large_do_not_grow_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu()
+    gpu.install(monkeypatch)
+    encoder = OnGpu(gpu, room=2)
+    batching = Batching(encoder)
+    batching([["word"]] * 4)
+    assert (encoder.sizes, batching.size) == ([4, 2, 2], 2)

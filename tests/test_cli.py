@@ -25,7 +25,7 @@ Run = Callable[..., tuple[int, str, str]]
 BINARY = str(Path(sys.executable).parent / "mmsearch")
 
 
-def load(name: str, device: str | None = None, precision: str | None = None) -> mmsearch.Model:
+def load(name: str, *compute: object, **options: object) -> mmsearch.Model:
     if name == "fake":
         return fake_model()
     raise ModelError(f"there is no model {name!r}")

@@ -13,7 +13,7 @@ from tiny_pe_av import write_pe_av
 import mmsearch
 from mmsearch.encode import load_model
 from mmsearch.encode.compute import Compute, Precision, has_bf16
-from mmsearch.errors import UsageError
+from mmsearch.errors import ModelError, UsageError
 from mmsearch.records import Modality
 
 
@@ -117,3 +117,39 @@ def test_a_processor_without_bf16_is_not_made_to_emulate_it(
     for has in (True, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
         assert has_bf16(cpu) is has
+
+
+@pytest.fixture
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.GELU())
+    return torch.nn.Sequential(layers, torch.nn.Softplus())
+
+
+COMPILER_WARNS = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+
+
+@COMPILER_WARNS
+def test_a_compiled_network_says_the_same(
+    network: torch.nn.Module,
+) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
+    plain = network(torch.from_numpy(x)).detach()
+    torch._dynamo.utils.counters.clear()
+    compute = Compute("cpu", compiled=True)
+    placed = compute.place(network)
+    with compute.inference():
+        torch.testing.assert_close(placed(compute.tensor(x)), plain)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@COMPILER_WARNS
+def test_a_network_that_cannot_be_compiled_is_said_in_one_line(
+    network: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    compute = Compute("cpu", compiled=True)
+    placed = compute.place(network)
+    with pytest.raises(ModelError, match="cannot be compiled here"), compute.inference():
+        placed(torch.zeros(3, 4))

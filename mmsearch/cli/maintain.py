@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from mmsearch.cli.options import (
+    CompileOption,
     DeviceOption,
     IndexOption,
     JsonOption,
@@ -72,6 +73,7 @@ def reencode(
     report: ReportOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
+    compile: CompileOption = False,
 ) -> None:
     """Move an index to another model, from the files that it was made of.
 
@@ -84,7 +86,7 @@ def reencode(
     where = locate_index(index)
     with (
         quiet_native_libraries(),
-        open_index(where, device=device, precision=precision) as opened,
+        open_index(where, device=device, precision=precision, compile=compile) as opened,
     ):
         before = opened.info()
         with progress_bar("encoding", lambda: before.items) as progress:

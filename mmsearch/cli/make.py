@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmsearch.cli.options import (
+    CompileOption,
     DeviceOption,
     IndexOption,
     JsonOption,
@@ -39,6 +40,7 @@ def index(
     report: ReportOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
+    compile: CompileOption = False,
 ) -> None:
     """Add files to an index; make the index if there is none.
 
@@ -52,7 +54,12 @@ def index(
     with (
         quiet_native_libraries(),
         open_or_create(
-            locate_index(index), model=model, recipe=recipe, device=device, precision=precision
+            locate_index(index),
+            model=model,
+            recipe=recipe,
+            device=device,
+            precision=precision,
+            compile=compile,
         ) as opened,
         progress_bar("indexing", lambda: count_items(paths, text or ())) as progress,
     ):

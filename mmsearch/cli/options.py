@@ -44,4 +44,10 @@ PrecisionOption: TypeAlias = Annotated[
     Literal["fp32", "bf16"] | None,
     typer.Option(help="Of the model's products. [default: bf16 on a GPU, else fp32]"),
 ]
+CompileOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the model's networks first: minutes, for long runs on a GPU."
+    ),
+]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]

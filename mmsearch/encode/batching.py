@@ -1,4 +1,4 @@
-"""Batches that fit the memory: smaller ones when it runs out, instead of an end."""
+"""Batches that fit the memory: as large as a GPU holds, smaller ones when it runs out."""
 
 import gc
 import logging
@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 
 from mmsearch.encode.base import Encoder
+from mmsearch.encode.compute import GpuUse, on_gpu
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray
 
 log = logging.getLogger(__name__)
+
+LARGEST = 256
+"""No batch is larger: a GPU gains nothing, and the inputs of 336 px take 350 MB before it."""
 
 
 class Batching:
@@ -20,11 +24,13 @@ class Batching:
 
     Attributes:
         encoder: What embeds.
-        size: How many inputs to give at once; falls when memory has run out.
+        size: How many inputs to give at once; found by what the first batch on a GPU takes of its
+            free memory; falls when memory has run out.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.size = encoder, encoder.batch_size
+        self._measured = False
 
     def __call__(self, prepared: Sequence[Any]) -> FloatArray:
         """Embed prepared inputs: (n, dim) float32.
@@ -35,7 +41,7 @@ class Batching:
         while True:
             try:
                 starts = range(0, max(1, len(prepared)), self.size)
-                parts = [self.encoder.encode(prepared[at : at + self.size]) for at in starts]
+                parts = [self._encode(prepared[at : at + self.size]) for at in starts]
                 return parts[0] if len(parts) == 1 else np.concatenate(parts)
             except (MemoryError, RuntimeError) as error:
                 if not ran_out(error):
@@ -48,7 +54,19 @@ class Batching:
             # Here, not above: while the error is alive, so are the tensors of its frames.
             self.size = min(self.size, len(prepared)) // 2
             log.warning("memory ran out: embedding %d at a time", self.size)
+            self._measured = True  # what is known now is better than what a batch tells
             _free()
+
+    def _encode(self, batch: Sequence[Any]) -> FloatArray:
+        """Embed one batch; the first on a GPU that has its weights says how many would fit."""
+        if self._measured or not on_gpu():
+            return self.encoder.encode(batch)
+        with GpuUse() as use:
+            found = self.encoder.encode(batch)
+        if room := use.room(len(batch)):
+            fitting = 2 ** int(np.log2(max(1, room // 2)))
+            self.size, self._measured = max(self.size, min(fitting, LARGEST)), True
+        return found
 
 
 def ran_out(error: BaseException) -> bool:

@@ -63,7 +63,7 @@ class Checkpoint(HubCheckpoint):
     def _load_network(self) -> Any:
         from transformers import ClapModel
 
-        return load_network(ClapModel, "CLAP", self.folder()).to(self.compute.device)
+        return self.compute.place(load_network(ClapModel, "CLAP", self.folder()))
 
     def _describe(self) -> Space:
         folder, processor = self.folder(), self.processor()
@@ -108,14 +108,9 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
 
     def encode(self, prepared: "Sequence[NDArray[np.int64]]") -> FloatArray:
         """Embed n texts: (n, dim) float32, L2-normalised rows."""
-        import torch
-
-        network = self._checkpoint.network()
-        ids, mask = (
-            torch.from_numpy(array).to(network.device)
-            for array in padded(prepared, self._checkpoint.processor().pad_id)
-        )
-        with self._checkpoint.compute.inference():
+        network, compute = self._checkpoint.network(), self._checkpoint.compute
+        ids, mask = map(compute.tensor, padded(prepared, self._checkpoint.processor().pad_id))
+        with compute.inference():
             features = network.get_text_features(ids, attention_mask=mask)
             return unit_rows(features.pooler_output)
 
@@ -138,15 +133,11 @@ class AudioEncoder(CheckpointEncoder[Checkpoint]):
 
     def encode(self, prepared: Sequence[PreparedSound]) -> FloatArray:
         """Embed n sounds: (n, dim) float32, L2-normalised rows."""
-        import torch
-
-        network = self._checkpoint.network()
-        mels = torch.from_numpy(np.stack([sound.mels for sound in prepared]))
-        is_longer = torch.from_numpy(np.stack([sound.is_longer for sound in prepared]))
-        with self._checkpoint.compute.inference():
-            features = network.get_audio_features(
-                mels.to(network.device), is_longer=is_longer.to(network.device)
-            )
+        network, compute = self._checkpoint.network(), self._checkpoint.compute
+        mels = compute.tensor(np.stack([sound.mels for sound in prepared]))
+        is_longer = compute.tensor(np.stack([sound.is_longer for sound in prepared]))
+        with compute.inference():
+            features = network.get_audio_features(mels, is_longer=is_longer)
             return unit_rows(features.pooler_output)
 
 

@@ -1,13 +1,17 @@
 """What networks run on, and how precisely they compute."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch.encode.torch_ import one_line
-from mmsearch.errors import UsageError
+from mmsearch.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -28,10 +32,13 @@ class Compute:
         name: A torch device such as ``cpu`` or ``cuda:1``; by default the first GPU, if there is
             one, else the CPU.
         precision: By default bf16 on a GPU that has it in hardware, fp32 elsewhere.
+        compiled: Whether networks are compiled when they are first used: a minute or more, for
+            long runs.
     """
 
     name: str | None = None
     precision: Precision | None = None
+    compiled: bool = False
 
     @property
     def device(self) -> "torch.device":
@@ -51,16 +58,78 @@ class Compute:
             raise UsageError(f"device {self.name!r} cannot be used: {one_line(error)}") from error
         return device
 
+    def place(self, network: "torch.nn.Module") -> Any:
+        """A network on the device, ready to embed.
+
+        What is compiled are its parts: adapters call them through methods of its own.
+        """
+        import torch
+
+        network = network.eval().to(self.device)
+        for name, part in list(network.named_children()) if self.compiled else ():
+            if next(part.children(), None) is not None:  # more than one layer
+                setattr(network, name, torch.compile(part))
+        return network
+
+    def tensor(self, array: NDArray[Any]) -> "torch.Tensor":
+        """An array on the device; a GPU reads it from pinned memory, at twice the speed."""
+        import torch
+
+        device, tensor = self.device, torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.pin_memory().to(device) if device.type == "cuda" else tensor.to(device)
+
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Around what a network computes: no gradients, and the precision."""
+        """Around what a network computes: no gradients, and the precision.
+
+        Raises:
+            ModelError: The network could not be compiled.
+        """
         import torch
 
         device = self.device
         fast = device.type == "cuda" and has_bf16(device)
         low = (self.precision or (Precision.BF16 if fast else Precision.FP32)) is Precision.BF16
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=low):
-            yield
+        try:
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=low):
+                yield
+        except torch._dynamo.exc.TorchDynamoException as error:
+            raise ModelError(f"the network cannot be compiled here: {one_line(error)}") from error
+
+
+def on_gpu() -> bool:
+    """Whether networks of this process compute on a GPU: torch has set it up by then."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
+
+
+class GpuUse:
+    """Around what a network computes: the memory that it takes on whichever GPU it uses."""
+
+    def __enter__(self) -> Self:
+        import torch
+
+        self._gpus = range(torch.cuda.device_count())
+        self._before = [torch.cuda.memory_allocated(gpu) for gpu in self._gpus]
+        for gpu in self._gpus:
+            torch.cuda.reset_peak_memory_stats(gpu)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        peaks = [torch.cuda.max_memory_allocated(gpu) for gpu in self._gpus]
+        taken = [peak - before for peak, before in zip(peaks, self._before, strict=True)]
+        self.taken_bytes = max(taken, default=0)
+        self._gpu = taken.index(self.taken_bytes) if taken else 0
+
+    def room(self, count: int) -> int:
+        """How many inputs as large as these ``count`` would fill the free memory; 0 if unknown."""
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(self._gpu)
+        cached = torch.cuda.memory_reserved(self._gpu) - torch.cuda.memory_allocated(self._gpu)
+        return count * (free + cached) // self.taken_bytes if self.taken_bytes else 0
 
 
 def has_bf16(device: "torch.device") -> bool:

@@ -54,7 +54,7 @@ class Checkpoint(HubCheckpoint):
         from transformers import EmbeddingGemma2Model
 
         network = load_network(EmbeddingGemma2Model, "EmbeddingGemma 2", self.folder())
-        return network.to(self.compute.device)
+        return self.compute.place(network)
 
     def _describe(self) -> Space:
         folder, processor = self.folder(), self.processor()
@@ -74,11 +74,8 @@ class Checkpoint(HubCheckpoint):
 
     def embed(self, samples: Sequence[Prepared]) -> FloatArray:
         """The mean of what is said of each token: (n, dim) float32, L2-normalised rows."""
-        import torch
-
-        network = self.network()
-        arrays = self.processor().batch(samples)
-        inputs = {name: torch.from_numpy(a).to(network.device) for name, a in arrays.items()}
+        network, arrays = self.network(), self.processor().batch(samples)
+        inputs = {name: self.compute.tensor(array) for name, array in arrays.items()}
         with self.compute.inference():
             states = network(**inputs).last_hidden_state.float()
             return unit_rows(masked_mean(states, inputs["attention_mask"]))

@@ -52,7 +52,7 @@ class Checkpoint:
         """Return open_clip's module in evaluation mode and its transform for pictures."""
         import open_clip
 
-        recipe, device = self.recipe(), self.compute.device
+        recipe = self.recipe()
         settings = _text_tower_settings(recipe)
         try:
             # From a file open_clip takes OpenAI's mean and standard deviation, whatever the tag
@@ -60,7 +60,6 @@ class Checkpoint:
             network, _, transform = open_clip.create_model_and_transforms(
                 recipe.architecture,
                 pretrained=None if recipe.is_local else str(recipe.weights),
-                device=device,
                 image_mean=tuple(recipe.preprocess["mean"]),
                 image_std=tuple(recipe.preprocess["std"]),
                 image_interpolation=recipe.preprocess["interpolation"],
@@ -69,7 +68,7 @@ class Checkpoint:
             )
         except Exception as error:  # torch, safetensors and open_clip raise many kinds
             raise load_error(recipe.weights, error) from error
-        return network.eval(), transform
+        return self.compute.place(network), transform
 
     def _describe(self) -> Space:
         recipe, tokenizer = self.recipe(), self.tokenizer()
@@ -157,23 +156,17 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
 
     def encode(self, prepared: Sequence["NDArray[np.int64]"]) -> FloatArray:
         """Embed n texts: (n, dim) float32, L2-normalised rows."""
-        import torch
-
-        network, _ = self._checkpoint.network()
-        with self._checkpoint.compute.inference():
-            tokens = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
-            return unit_rows(network.encode_text(tokens))
+        (network, _), compute = self._checkpoint.network(), self._checkpoint.compute
+        with compute.inference():
+            return unit_rows(network.encode_text(compute.tensor(np.stack(prepared))))
 
     def places(self, prepared: Sequence["NDArray[np.int64]"]) -> list[FloatArray]:
         """What the last layer says of each token, padding left out: (tokens, width) float32."""
-        import torch
-
-        network, _ = self._checkpoint.network()
+        (network, _), compute = self._checkpoint.network(), self._checkpoint.compute
         padding = self._checkpoint.tokenizer().ids("")[-1]
         ids = np.stack(prepared)
-        with self._checkpoint.compute.inference():
-            tokens = torch.from_numpy(ids).to(network.logit_scale.device)
-            rows = _last_layer(network, "text", tokens)
+        with compute.inference():
+            rows = _last_layer(network, "text", compute.tensor(ids))
         return [row[line != padding] for row, line in zip(rows, ids, strict=True)]
 
 
@@ -197,21 +190,15 @@ class ImageEncoder(CheckpointEncoder[Checkpoint]):
 
     def encode(self, prepared: Sequence[FloatArray]) -> FloatArray:
         """Embed n pictures: (n, dim) float32, L2-normalised rows."""
-        import torch
-
-        network, _ = self._checkpoint.network()
-        with self._checkpoint.compute.inference():
-            pixels = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
-            return unit_rows(network.encode_image(pixels))
+        (network, _), compute = self._checkpoint.network(), self._checkpoint.compute
+        with compute.inference():
+            return unit_rows(network.encode_image(compute.tensor(np.stack(prepared))))
 
     def places(self, prepared: Sequence[FloatArray]) -> list[FloatArray]:
         """What the last layer says of each patch: (patches, width) float32."""
-        import torch
-
-        network, _ = self._checkpoint.network()
-        with self._checkpoint.compute.inference():
-            pixels = torch.from_numpy(np.stack(prepared)).to(network.logit_scale.device)
-            return list(_last_layer(network, "image", pixels))
+        (network, _), compute = self._checkpoint.network(), self._checkpoint.compute
+        with compute.inference():
+            return list(_last_layer(network, "image", compute.tensor(np.stack(prepared))))
 
 
 def _bounded(picture: Image) -> Image:

@@ -94,7 +94,7 @@ class Checkpoint(HubCheckpoint):
         except Exception as error:  # torch, safetensors and transformers raise many kinds
             raise load_error(path, error) from error
         assert isinstance(network, torch.nn.Module)
-        return network.eval().to(self.compute.device)
+        return self.compute.place(network)
 
     def _describe(self) -> Space:
         processor = self.processor()
@@ -148,14 +148,9 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
 
     def encode(self, prepared: "Sequence[NDArray[np.int64]]") -> FloatArray:
         """Embed n texts: (n, dim) float32, L2-normalised rows."""
-        import torch
-
-        network = self._checkpoint.network()
-        ids, mask = (
-            torch.from_numpy(array).to(network.device)
-            for array in padded(prepared, self._checkpoint.processor().pad_id)
-        )
-        with self._checkpoint.compute.inference():
+        network, compute = self._checkpoint.network(), self._checkpoint.compute
+        ids, mask = map(compute.tensor, padded(prepared, self._checkpoint.processor().pad_id))
+        with compute.inference():
             # The model's own get_text_audio_embeds fails in transformers 5.23: it does not ask for
             # the states that it reads.
             said = network.text_model(ids, attention_mask=mask, output_hidden_states=True)
@@ -179,16 +174,14 @@ class AudioEncoder(CheckpointEncoder[Checkpoint]):
 
         Sounds of one length are embedded together: the network hears where others are filled up.
         """
-        import torch
-
-        network = self._checkpoint.network()
+        network, compute = self._checkpoint.network(), self._checkpoint.compute
         found = np.zeros((len(prepared), self.space.dim), np.float32)
         lengths = np.array([len(samples) for samples in prepared])
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length).tolist()
-            samples = torch.from_numpy(np.stack([prepared[row] for row in rows])[:, None])
-            with self._checkpoint.compute.inference():
-                said = network.get_audio_embeds(samples.to(network.device))
+            samples = compute.tensor(np.stack([prepared[row] for row in rows])[:, None])
+            with compute.inference():
+                said = network.get_audio_embeds(samples)
                 found[rows] = unit_rows(said)
         return found
 

@@ -33,7 +33,12 @@ _PLUS = re.compile(r"\+(?=mini(?:\+|$)|open_clip:|clap:|pe_av:|gemma:)")
 """The plus signs that join names; others belong to a path."""
 
 
-def load_model(name: str, device: str | None = None, precision: str | None = None) -> Model:
+def load_model(
+    name: str,
+    device: str | None = None,
+    precision: str | None = None,
+    compile: bool = False,
+) -> Model:
     """Return the model of a name; weights are loaded when they are first needed.
 
     A pair embeds a text in both of its spaces: ``open_clip:ViT-B-32/laion2b_s34b_b79k`` finds
@@ -47,6 +52,7 @@ def load_model(name: str, device: str | None = None, precision: str | None = Non
         device: A torch device such as ``cpu`` or ``cuda:1``; ``None`` for the GPU if there is
             one, else the CPU.
         precision: ``fp32`` or ``bf16``; ``None`` for bf16 on a GPU, fp32 elsewhere.
+        compile: Whether ``torch.compile`` makes its networks faster, a minute or more for each.
 
     Returns:
         The model, under a name that loads it from any working directory.
@@ -57,7 +63,7 @@ def load_model(name: str, device: str | None = None, precision: str | None = Non
     """
     if precision and precision not in set(Precision):
         raise UsageError(f"precision {precision!r}: choose {' or '.join(Precision)}")
-    return _load(name, Compute(device, Precision(precision) if precision else None))
+    return _load(name, Compute(device, Precision(precision) if precision else None, compile))
 
 
 def _load(name: str, compute: Compute) -> Model:

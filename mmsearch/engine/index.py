@@ -57,12 +57,13 @@ class Index(Closing):
         *,
         device: str | None = None,
         precision: str | None = None,
+        compile: bool = False,
     ) -> None:
         """Open an index; see :func:`mmsearch.open`."""
         self.path = Path(path)
         self._reader = Reader(self.path)
         self._given_model = model
-        self._load_model = partial(load_model, device=device, precision=precision)
+        self._load_model = partial(load_model, device=device, precision=precision, compile=compile)
 
     @cached_property
     def model(self) -> Model:

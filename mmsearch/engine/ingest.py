@@ -61,7 +61,8 @@ class Ingest(ABC, Generic[T]):
 
     def _ingest(self, found: Iterable[T]) -> None:
         """Encode everything that is found; its last part waits for a commit."""
-        with quiet_pillow(), Pipeline(found, self._judge, self._model).running() as messages:
+        pipeline = Pipeline(found, self._judge, self._model, self._batcher.cores)
+        with quiet_pillow(), pipeline.running() as messages:
             for message in messages:
                 self._take(message)
                 if self._is_due():

@@ -24,6 +24,7 @@ def create(
     recipe: str | None = None,
     device: str | None = None,
     precision: str | None = None,
+    compile: bool = False,
 ) -> Index:
     """Make a new, empty index.
 
@@ -33,6 +34,8 @@ def create(
         recipe: FAISS factory string for all fields; chosen by size by default.
         device: What a named model runs on; a GPU if there is one by default.
         precision: ``fp32`` or ``bf16``, of a named model; bf16 on a GPU by default.
+        compile: Whether ``torch.compile`` makes a named model's networks faster, a minute or more
+            for each: for long runs on a GPU.
 
     Raises:
         UsageError: There is an index already, or the recipe does not fit the model.
@@ -41,7 +44,7 @@ def create(
     folder = Path(path)
     if _is_index(folder):
         raise UsageError(f"{folder}: there is an index here already; open it")
-    loaded = load_model(model, device, precision) if isinstance(model, str) else model
+    loaded = load_model(model, device, precision, compile) if isinstance(model, str) else model
     if recipe:
         for space in loaded.spaces:
             check_recipe(recipe, space.dim)
@@ -57,6 +60,7 @@ def open_index(
     model: Model | None = None,
     device: str | None = None,
     precision: str | None = None,
+    compile: bool = False,
 ) -> Index:
     """Open an index.
 
@@ -65,13 +69,14 @@ def open_index(
         model: The model, where its name does not load it.
         device: What the model runs on; a GPU if there is one by default.
         precision: ``fp32`` or ``bf16``; bf16 on a GPU by default.
+        compile: See :func:`create`.
 
     Raises:
         IndexNotFoundError: There is none.
         IndexFormatError: A newer version of mmsearch wrote it.
         DamagedIndexError: It is damaged.
     """
-    index = Index(path, model, device=device, precision=precision)
+    index = Index(path, model, device=device, precision=precision, compile=compile)
     try:
         index.info()
     except BaseException:
@@ -87,6 +92,7 @@ def open_or_create(
     recipe: str | None = None,
     device: str | None = None,
     precision: str | None = None,
+    compile: bool = False,
 ) -> Index:
     """Open an index, or make it where there is none.
 
@@ -96,8 +102,10 @@ def open_or_create(
     folder = Path(path)
     if not _is_index(folder):
         name = model or DEFAULT_MODEL
-        return create(folder, model=name, recipe=recipe, device=device, precision=precision)
-    index = open_index(folder, device=device, precision=precision)
+        return create(
+            folder, model=name, recipe=recipe, device=device, precision=precision, compile=compile
+        )
+    index = open_index(folder, device=device, precision=precision, compile=compile)
     try:
         _refuse_other(index.info(), model, recipe)
     except BaseException:

@@ -83,10 +83,8 @@ class Network:
             tower.load_state_dict(state)
         except RuntimeError as error:  # a tensor is missing, too many, or of another shape
             raise load_error(weights.path, error) from error
-        self._compute, self._device = compute, compute.device
-        self._tower: Any = (
-            (fold(tower) if isinstance(tower, Tower) else tower).to(self._device).eval()
-        )
+        self._compute = compute
+        self._tower = compute.place(fold(tower) if isinstance(tower, Tower) else tower)
         self._to_input = input_of(design, modality)
 
     def __call__(self, *arrays: NDArray[Any]) -> FloatArray:
@@ -98,7 +96,7 @@ class Network:
         return self._run(self._tower.places, arrays)
 
     def _run(self, work: Callable[[Any], Tensor], arrays: Sequence[NDArray[Any]]) -> FloatArray:
-        tensors = [torch.from_numpy(array).to(self._device) for array in arrays]
+        tensors = map(self._compute.tensor, arrays)
         with self._compute.inference():
             found = work(self._to_input(*tensors)).float()
         return np.asarray(found.cpu().numpy(), np.float32)
