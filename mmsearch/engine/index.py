@@ -9,11 +9,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
+from numpy.typing import ArrayLike
+
 from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
 from mmsearch.engine.add import Adder
 from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
+from mmsearch.engine.given import given
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.inputs import (
@@ -229,6 +232,8 @@ class Index(Closing):
         *,
         image: ImageLike | None = None,
         audio: SoundLike | None = None,
+        vector: ArrayLike | None = None,
+        space: str | None = None,
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
@@ -240,6 +245,8 @@ class Index(Closing):
             text: Words.
             image: A picture: a path, or an RGB picture of Pillow's.
             audio: A sound: a path, or samples.
+            vector: (dim,) numbers, what the model has embedded elsewhere; of any length but zero.
+            space: The vector's space, where the model has several.
             target: Modalities of the parts to be found; all by default.
             k: How many items.
             where: Expression over columns that items must satisfy (docs/where.md).
@@ -249,39 +256,60 @@ class Index(Closing):
             Up to k hits, best first; fewer only where there are no more.
 
         Raises:
-            UsageError: An empty query, a modality that nothing was indexed for, a bad ``where``.
+            UsageError: An empty query, a modality that nothing was indexed for, a bad ``where``, a
+                vector that is not of the model's.
             DecodeError: A query file cannot be decoded.
             DamagedIndexError: What was read is not what was written.
         """
-        query = Query(text, image, audio, sentences(templates))
         model = self.model
+        if space and vector is None:
+            raise UsageError("space is that of a vector; give one")
+        vectors = {} if vector is None else given([vector], space, model)[0]
+        query = Query(text, image, audio, sentences(templates), vectors)
         return self._search(model, query, embed(query, model), modalities(target), k, where)
 
     def search_many(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | None = None,
         *,
+        vectors: ArrayLike | None = None,
+        space: str | None = None,
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
         templates: str | Sequence[str] = (),
     ) -> list[list[Hit]]:
-        """Search for each of many texts, encoded together and searched on all cores.
+        """Search for each of many texts or vectors, encoded together and searched on all cores.
 
-        Each text is answered from one commit, not all from the same one.
+        Each is answered from one commit, not all from the same one.
+
+        Args:
+            texts: What is asked for in words.
+            vectors: (n, dim) numbers instead, what the model has embedded elsewhere.
+            space: The vectors' space, where the model has several.
+            target: As for :meth:`search`, and so are the others.
+            k: How many items for each.
+            where: Expression over columns.
+            templates: Sentences around the words.
 
         Returns:
-            For each text what :meth:`search` returns.
+            For each text or vector what :meth:`search` returns.
         """
-        queries = [Query(text, templates=sentences(templates)) for text in texts]
-        targets = modalities(target)
         model = self.model
-        vectors = embed_texts(queries, model)
+        if texts is not None and vectors is None:
+            queries = [Query(text, templates=sentences(templates)) for text in texts]
+            embedded = embed_texts(queries, model)
+        elif vectors is not None and texts is None:
+            queries = [Query(vectors=vector) for vector in given(vectors, space, model)]
+            embedded = [embed(query, model) for query in queries]
+        else:
+            raise UsageError("search_many takes texts or vectors")
+        targets = modalities(target)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(
                 pool.map(
                     lambda pair: self._search(model, pair[0], pair[1], targets, k, where),
-                    zip(queries, vectors, strict=True),
+                    zip(queries, embedded, strict=True),
                 )
             )
 
