@@ -1,11 +1,23 @@
 """Recipes and codebooks: what is refused, what is trained, what comes back."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mmsearch.errors import UsageError
 from mmsearch.store import ann
-from mmsearch.store.ann import AnnIndex, check_recipe, choose_recipe, rows_to_train, train_codebook
+from mmsearch.store.ann import (
+    AnnIndex,
+    check_recipe,
+    choose_recipe,
+    inner_products,
+    rows_to_train,
+    train_codebook,
+)
+from mmsearch.store.field import Selection
+from mmsearch.store.runs import load_runs
 
 DIM = 16
 OPQ = pytest.param("OPQ2_4,IVF4,PQ2", marks=pytest.mark.soak)  # 12 s on a busy machine
@@ -42,16 +54,21 @@ def test_codes_added_in_pieces_find_their_own_vectors(
     check_recipe(recipe, DIM)
     vectors = np.random.default_rng(0).standard_normal((300, DIM)).astype(np.float32)
     codebook = np.frombuffer(train_codebook(recipe, vectors), np.uint8)
-    index = AnnIndex(codebook)
-    ids = np.arange(300, dtype=np.int64) * 1000 + 7
-    for rows in (slice(0, 200), slice(200, 300)):
-        index.add(AnnIndex(codebook).encode(vectors[rows]), ids[rows])
-    every = np.ones(300, dtype=bool)
-    near = index.search(vectors[250], 30, index.nlist, ids=ids, allowed=every)
-    assert ids[250] in near
-    for allowed in (every, ids != ids[250], np.isin(ids, ids[[3, 250]]), ~every):
-        found = index.search(vectors[250], 300, index.nlist, ids=ids, allowed=allowed)
-        assert sorted(found.tolist()) == ids[allowed].tolist()
+
+    def codes(start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        for first in range(start, stop, 70):
+            yield AnnIndex(codebook).encode(vectors[first : min(first + 70, stop)])
+
+    index = load_runs(200, (), codebook, codes)
+    for rows_now in (250, 270, 290, 300):
+        index = load_runs(rows_now, index.runs, codebook, codes)
+    assert [(run.start, run.stop) for run in index.runs] == [(0, 200), (200, 290), (290, 300)]
+    rows = np.arange(300)
+    assert 250 in index.search(vectors[250:251], 30, index.nlist)
+    for allowed in (rows >= 0, rows != 250, np.isin(rows, (3, 250)), rows < 0):
+        bits = Selection(allowed).bits
+        for found in index.search(vectors[[250, 3]], 300, index.nlist, bits):
+            assert sorted(found[found >= 0]) == rows[allowed].tolist()
     assert capfd.readouterr() == ("", "")  # FAISS warns on stderr
 
 
@@ -62,6 +79,24 @@ def test_the_chosen_recipe_fits_and_has_rows_enough_to_train(rows: int, dim: int
     check_recipe(recipe, dim)
     assert rows_to_train(recipe) <= ann.training_rows(recipe, dim)
     assert rows_to_train(recipe) <= rows
+
+
+@pytest.mark.parametrize(("rows", "dim"), [(0, 8), (1, 1), (500, 7), (300, 512)])
+def test_half_floats_are_multiplied_exactly(rows: int, dim: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((rows, dim)).astype(np.float16)
+    vectors[::7] = vectors[:1]
+    query = rng.standard_normal(dim).astype(np.float32)
+    products = inner_products(vectors, query)
+    assert np.allclose(products, vectors.astype(np.float64) @ query, rtol=1e-5, atol=1e-5)
+    assert len(set(products[::7].tolist())) <= 1
+    assert np.array_equal(inner_products(vectors[::-1], query), products[::-1])
+
+
+def test_a_vector_that_is_not_finite_is_last() -> None:
+    vectors = np.ones((3, 4), np.float16)
+    vectors[1] = np.nan
+    assert inner_products(vectors, np.ones(4, np.float32)).tolist() == [4, -np.inf, 4]
 
 
 def test_a_rotation_is_a_recipe() -> None:

@@ -80,7 +80,7 @@ def by_meaning(index: Index, words: str, k: int = 10, **options: Any) -> Found:
     vectors = embed(Query(words), model)
     where = options.get("where")
     spoken = Query(audio="unread.wav")
-    return cosines(index._search(model, spoken, vectors, [Modality.TEXT], k, where))
+    return cosines(index._search(model, [spoken], [vectors], [Modality.TEXT], k, where)[0])
 
 
 @pytest.fixture
@@ -256,6 +256,56 @@ def test_templates_are_averaged(media_index: Index) -> None:
         media_index.search("red", templates=["a photo"])
 
 
+def test_a_given_vector_finds_what_the_text_of_that_embedding_finds(index: Index) -> None:
+    index.add(some_items(200))
+    vectors = np.stack([word_vector(word) for word in WORDS[:6]])
+    for word, vector in zip(WORDS, vectors, strict=False):
+        expected = by_meaning(index, word, where="even = 1")
+        for given in (vector, 5 * vector, vector.astype(float).tolist()):
+            hits = index.search(vector=given, target="text", where="even = 1")
+            assert same(cosines(hits), expected)
+    many = index.search_many(vectors=vectors, k=7)
+    assert many == [index.search(vector=vector, k=7) for vector in vectors]
+    assert index.search_many(vectors=vectors[:0]) == []
+
+
+def test_a_given_vector_joins_other_modalities(media_index: Index, tmp_path: Path) -> None:
+    picture = tmp_path / "m/p-red.png"
+    spoken = media_index.search(vector=word_vector("low"), image=picture, target="text")
+    files = media_index.search(audio=tmp_path / "m/s-low.wav", image=picture, target="text")
+    assert same(cosines(spoken), cosines(files))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"vector": np.ones(5)}, "a vector of 'fake' is 32 numbers, not 5"),
+        ({"vector": np.ones((2, 32))}, "32 numbers, not 2x32"),
+        ({"vector": 1.0}, "32 numbers, not one"),
+        ({"vector": ["a"] * 32}, "32 numbers: could not convert"),
+        ({"vector": np.full(32, np.nan)}, "finite"),
+        ({"vector": np.zeros(32)}, "not all zeros"),
+        ({"vector": np.ones(32), "space": "other"}, "no space 'other', but fake"),
+        ({"text": "red", "space": "fake"}, "space is that of a vector; give one"),
+    ],
+)
+def test_a_wrong_vector_says_what_is_wrong(
+    media_index: Index, options: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason) as raised:
+        media_index.search(**options)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_batch_is_of_texts_or_of_vectors(media_index: Index) -> None:
+    both: dict[str, Any] = {"texts": ["red"], "vectors": np.ones((1, 32))}
+    for wrong in ({}, both):
+        with pytest.raises(UsageError, match="texts or vectors"):
+            media_index.search_many(**wrong)
+    with pytest.raises(UsageError, match="32 numbers, not 31"):
+        media_index.search_many(vectors=np.ones((3, 31)))
+
+
 def test_k_larger_than_the_index_gives_everything(index: Index) -> None:
     index.add(some_items(30))
     assert len(index.search("word1", k=10**9)) == 30
@@ -394,7 +444,7 @@ def test_a_quantised_search_in_all_lists_equals_brute_force(
     quantised: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dense, "_LEAST_PROBED", 8)
-    monkeypatch.setattr("mmsearch.search.pool._FIRST_DEPTH", 399)
+    monkeypatch.setattr("mmsearch.search.pool.FIRST_DEPTH", 399)
     for word in WORDS[:5]:
         found = by_meaning(quantised, word, k=10)
         assert same(found, brute_force(quantised, word_vector(word))[:10])

@@ -152,7 +152,7 @@ def test_a_search_that_two_commits_overtake_is_made_again(
         overtaking = [edition("b"), edition("a"), edition("b")]
         search = searching.run_search
 
-        def overtaken(*args: Any) -> list[mmsearch.Hit]:
+        def overtaken(*args: Any) -> list[list[mmsearch.Hit]]:
             while overtaking:
                 index.add(overtaking.pop(0))
             return search(*args)

@@ -85,6 +85,17 @@ def test_words_are_compared_with_each_modality_in_its_own_space(index: Index) ->
             assert cosine == pytest.approx(1, abs=1e-2)
 
 
+def test_a_given_vector_is_of_the_space_that_is_named(index: Index) -> None:
+    vector = index.model.encoder(FieldName("acoustic", Modality.TEXT)).encode([["high"]])[0]
+    hit = index.search(vector=vector, space="acoustic", target="audio")[0]
+    assert hit.item.path.stem == "high"
+    assert hit.signals["cosine"] == pytest.approx(1, abs=1e-2)
+    with pytest.raises(UsageError, match="several spaces; name one: visual, acoustic"):
+        index.search(vector=vector)
+    (bridged,) = index.search_many(vectors=vector[None], space="visual", target="audio")
+    assert all(hit.approximate for hit in bridged)
+
+
 def test_a_picture_and_a_sound_find_texts_in_their_own_space(index: Index, media: Path) -> None:
     for query in ({"image": media / "red.png"}, {"audio": media / "high.wav"}):
         hit = index.search(**query, target="text")[0]  # type: ignore[arg-type]

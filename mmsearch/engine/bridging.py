@@ -68,8 +68,9 @@ def _texts(
     sides = [[bank[name]] for name in names]
     fields = [view.state.fields.get(name) for name in names]
     if fields[0] is not None and fields[1] is not None and fields[0].rows:
-        found = find_candidates(fields[0], query, NEAREST, view.alive(names[0])).ids
-        ids = np.intersect1d(found, fields[1].ids)
+        alive = view.alive(names[0])
+        (found,) = find_candidates(fields[0], query[None], NEAREST, alive)
+        ids = np.intersect1d(found.ids, fields[1].ids)
         for side, field in zip(sides, fields, strict=True):
             assert field is not None
             side.append(field.gather(field.find(ids)))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mmsearch.errors import DamagedIndexError
-from mmsearch.records import Chunk, Item, Part
+from mmsearch.records import Chunk, Item, Modality, Part
 from mmsearch.store.metadata import CHUNK_BITS, StoredItem
 from mmsearch.store.reader import View
 
@@ -52,7 +52,9 @@ def stored_item(view: View, chunk_id: int) -> StoredItem:
 def chunk_of(view: View, stored: StoredItem, chunk_id: int) -> EmbeddedChunk:
     """Return what a live chunk of an item is."""
     part, chunk = stored.locate(chunk_id)
-    text = passage_text(part, chunk, view.snapshot.passage(chunk_id))
+    is_passage = part.modality is Modality.TEXT and part.text is None
+    stored_text = view.snapshot.passage(chunk_id) if is_passage else None
+    text = passage_text(part, chunk, stored_text)
     return EmbeddedChunk(stored.item, part, chunk, text)
 
 

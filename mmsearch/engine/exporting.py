@@ -47,7 +47,7 @@ def export(view: View, target: str, modality: Modality | None, space: str | None
 
 
 def _field(view: View, modality: Modality | None, space: str | None) -> FieldName:
-    held = [name for name in sorted(view.state.fields) if view.alive(name).any()]
+    held = [name for name in sorted(view.state.fields) if view.alive(name).count]
     found = [n for n in held if modality in (None, n.modality) and space in (None, n.space)]
     if len(found) == 1:
         return found[0]
@@ -67,9 +67,9 @@ class _Rows:
     """
 
     def __init__(self, view: View, name: FieldName) -> None:
-        self._view, self._field, self._alive = view, view.state.fields[name], view.alive(name)
+        self._view, self._field, self._alive = view, view.state.fields[name], view.alive(name).mask
         self.modality, self.dim = name.modality, self._field.info.dim
-        self.count = int(self._alive.sum())
+        self.count = view.alive(name).count
         owners = self._field.owners[self._alive]
         self._parted = set(owners[1:][owners[1:] == owners[:-1]].tolist())
         self._columns, self._one_source = _survey(view)

@@ -3,17 +3,19 @@
 import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
+
+from numpy.typing import ArrayLike
 
 from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
 from mmsearch.engine.add import Adder
 from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
+from mmsearch.engine.given import given
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.inputs import (
@@ -29,7 +31,7 @@ from mmsearch.engine.judging import judging
 from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_texts, sentences
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
-from mmsearch.engine.searching import Request, resolve_targets, run_search
+from mmsearch.engine.searching import Asked, Request, resolve_targets, run_search
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
 from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
 from mmsearch.store.catalog import Catalog
@@ -42,6 +44,8 @@ from mmsearch.store.writer import Batch, Writer
 
 Answer = TypeVar("Answer")
 _ATTEMPTS = 10
+_BATCH = 1024
+"""Queries that are searched for together, from one commit."""
 
 
 class Index(Closing):
@@ -230,6 +234,8 @@ class Index(Closing):
         *,
         image: ImageLike | None = None,
         audio: SoundLike | None = None,
+        vector: ArrayLike | None = None,
+        space: str | None = None,
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
@@ -241,6 +247,8 @@ class Index(Closing):
             text: Words.
             image: A picture: a path, or an RGB picture of Pillow's.
             audio: A sound: a path, or samples.
+            vector: (dim,) numbers, what the model has embedded elsewhere; of any length but zero.
+            space: The vector's space, where the model has several.
             target: Modalities of the parts to be found; all by default.
             k: How many items.
             where: Expression over columns that items must satisfy (docs/where.md).
@@ -250,65 +258,87 @@ class Index(Closing):
             Up to k hits, best first; fewer only where there are no more.
 
         Raises:
-            UsageError: An empty query, a modality that nothing was indexed for, a bad ``where``.
+            UsageError: An empty query, a modality that nothing was indexed for, a bad ``where``, a
+                vector that is not of the model's.
             DecodeError: A query file cannot be decoded.
             DamagedIndexError: What was read is not what was written.
         """
-        query = Query(text, image, audio, sentences(templates))
         model = self.model
-        return self._search(model, query, embed(query, model), modalities(target), k, where)
+        if space and vector is None:
+            raise UsageError("space is that of a vector; give one")
+        vectors = {} if vector is None else given([vector], space, model)[0]
+        query = Query(text, image, audio, sentences(templates), vectors)
+        return self._search(model, [query], [embed(query, model)], modalities(target), k, where)[0]
 
     def search_many(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | None = None,
         *,
+        vectors: ArrayLike | None = None,
+        space: str | None = None,
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
         templates: str | Sequence[str] = (),
     ) -> list[list[Hit]]:
-        """Search for each of many texts, encoded together and searched on all cores.
+        """Search for each of many texts or vectors, encoded together and searched on all cores.
 
-        Each text is answered from one commit, not all from the same one.
+        Each is answered from one commit, not all from the same one.
+
+        Args:
+            texts: What is asked for in words.
+            vectors: (n, dim) numbers instead, what the model has embedded elsewhere.
+            space: The vectors' space, where the model has several.
+            target: As for :meth:`search`, and so are the others.
+            k: How many items for each.
+            where: Expression over columns.
+            templates: Sentences around the words.
 
         Returns:
-            For each text what :meth:`search` returns.
+            For each text or vector what :meth:`search` returns.
         """
-        queries = [Query(text, templates=sentences(templates)) for text in texts]
-        targets = modalities(target)
         model = self.model
-        vectors = embed_texts(queries, model)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(
-                pool.map(
-                    lambda pair: self._search(model, pair[0], pair[1], targets, k, where),
-                    zip(queries, vectors, strict=True),
-                )
-            )
+        if texts is not None and vectors is None:
+            queries = [Query(text, templates=sentences(templates)) for text in texts]
+            embedded = embed_texts(queries, model)
+        elif vectors is not None and texts is None:
+            queries = [Query(vectors=vector) for vector in given(vectors, space, model)]
+            embedded = [embed(query, model) for query in queries]
+        else:
+            raise UsageError("search_many takes texts or vectors")
+        targets = modalities(target)
+        blocks = (slice(n, n + _BATCH) for n in range(0, len(queries), _BATCH))
+        return [
+            hits
+            for some in blocks
+            for hits in self._search(model, queries[some], embedded[some], targets, k, where)
+        ]
 
     def _search(
         self,
         model: Model,
-        query: Query,
-        vectors: dict[str, FloatArray],
+        queries: Sequence[Query],
+        vectors: Sequence[dict[str, FloatArray]],
         targets: Sequence[Modality] | None,
         k: int,
         where: str | None,
-    ) -> list[Hit]:
+    ) -> list[list[Hit]]:
         if k < 1:
             raise UsageError(f"k is {k}; ask for at least one hit")
 
-        bank = banks(model, vectors, targets or ())
+        bank = banks(model, vectors[0], targets or ())
 
-        def hits(view: View, catalog: Catalog) -> list[Hit]:
+        def hits(view: View, catalog: Catalog) -> list[list[Hit]]:
             self._refuse_moved(view.manifest, model)
-            by_texts = bridged(view, bank, vectors, targets or ())
-            found = resolve_targets(view, vectors, by_texts, targets)
-            judge = judging(model, query, vectors)
-            request = Request(vectors, by_texts, query.text, found, k, where, judge)
-            return run_search(view, catalog, request)
+            asked = [
+                Asked(v, bridged(view, bank, v, targets or ()), q.text, judging(model, q, v))
+                for q, v in zip(queries, vectors, strict=True)
+            ]
+            found = resolve_targets(view, vectors[0], asked[0].bridged, targets)
+            return run_search(view, catalog, Request(found, k, where), asked)
 
-        return self._from_one_commit(hits)
+        looks_up = where is not None or any(query.text for query in queries)
+        return self._from_one_commit(hits, looks_up=looks_up)
 
     def embeddings(
         self, *, space: str | None = None, limit: int = 5_000, where: str | None = None
@@ -325,13 +355,19 @@ class Index(Closing):
             UsageError: No such space, no vectors, or a bad ``where``.
         """
         wanted = Wanted(space, limit, where)
-        return self._from_one_commit(lambda view, catalog: sample(view, catalog, wanted))
+        looks_up = where is not None
+        return self._from_one_commit(
+            lambda view, catalog: sample(view, catalog, wanted), looks_up=looks_up
+        )
 
-    def _from_one_commit(self, answer: Callable[[View, Catalog], Answer]) -> Answer:
+    def _from_one_commit(
+        self, answer: Callable[[View, Catalog], Answer], *, looks_up: bool
+    ) -> Answer:
+        """Return an answer in which catalog and records agree, if it looks into the catalog."""
         for _ in range(_ATTEMPTS):
             with self._reader.view() as view:
                 found = answer(view, self._reader.catalog)
-                if self._reader.catalog.stamp <= view.manifest.commit + 1:
+                if not looks_up or self._reader.catalog.stamp <= view.manifest.commit + 1:
                     return found
             # Two commits have passed meanwhile: the catalog no longer holds what the first removed.
         raise DamagedIndexError(f"{self.path}: its catalog is not its own; run `mmsearch repair`")

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mmsearch.engine.versions import library_versions
 from mmsearch.records import FieldName, Space
 from mmsearch.store.reader import View
@@ -99,7 +97,7 @@ def _disk_bytes(path: Path) -> int:
 
 def _summary(view: View, name: FieldName) -> FieldSummary:
     info = view.state.fields[name].info
-    live = int(np.count_nonzero(view.alive(name)))
+    live = view.alive(name).count
     files = [f for s in info.segments for f in (s.vectors, s.codes)] + [info.codebook]
     return FieldSummary(
         name=name,

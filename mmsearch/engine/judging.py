@@ -85,8 +85,11 @@ class Judging:
 
 
 def judging(model: Model, query: Query, vectors: Mapping[str, FloatArray]) -> Judging | None:
-    """What judges a query's candidates: none without a re-ranker, or for several modalities."""
-    if model.reranker is None or len(query.inputs()) != 1:
+    """What judges a query's candidates: none without a re-ranker, or for several modalities.
+
+    None for given vectors, either: they do not say of which modality they are.
+    """
+    if model.reranker is None or len(query.inputs()) != 1 or query.vectors:
         return None
     return Judging(model, model.reranker, query, vectors)
 

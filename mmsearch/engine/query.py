@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
@@ -31,20 +31,22 @@ class Query:
         audio: A sound: a path, or samples.
         templates: Sentences with ``{}`` where the words go; what they all say is averaged (Radford
             et al. 2021, section 3.1.4). The words alone by default.
+        vectors: By space (dim,) float32 of unit length, embedded elsewhere.
     """
 
     text: str | None = None
     image: ImageLike | None = None
     audio: SoundLike | None = None
     templates: tuple[str, ...] = ()
+    vectors: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if wrong := [template for template in self.templates if "{}" not in template]:
             raise UsageError(f"template {wrong[0]!r}: needs {{}} where the words go")
         if self.text is not None and not self.text.strip():
             raise UsageError("the query text is empty; say what to look for")
-        if self.text is None and self.image is None and self.audio is None:
-            raise UsageError("an empty query; give a text, an image or a sound")
+        if not self.inputs() and not self.vectors:
+            raise UsageError("an empty query; give a text, an image, a sound or a vector")
 
     def inputs(self) -> Mapping[Modality, object]:
         """Return what is asked in each modality."""
@@ -83,6 +85,8 @@ def embed(query: Query, model: Model) -> dict[str, FloatArray]:
         for name in model.fields(modality):
             mean = _unit(np.sum(_embed_all(model, name, values), axis=0))
             vectors.setdefault(name.space, []).append(mean)
+    for space, vector in query.vectors.items():
+        vectors.setdefault(space, []).append(vector)
     return {space: _unit(np.sum(parts, axis=0)) for space, parts in vectors.items()}
 
 

@@ -1,7 +1,11 @@
 """The main flow of a search: candidates -> exact scores -> signals -> fusion -> items -> hits."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +15,10 @@ from mmsearch.engine.judging import Judging
 from mmsearch.errors import DamagedIndexError, UsageError
 from mmsearch.fuse import Signals, fuse
 from mmsearch.records import FieldName, FloatArray, Hit, Modality
-from mmsearch.search.pool import Pool, Probe, best_words, collect
+from mmsearch.search.dense import Each
+from mmsearch.search.pool import Judge, Pool, Probe, best_words, collect
 from mmsearch.store.catalog import Catalog
+from mmsearch.store.field import Field, Selection
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.reader import View
 
@@ -20,37 +26,69 @@ LEXICAL_CANDIDATES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One search, its query embedded.
+class Asked:
+    """One query, embedded.
 
     Attributes:
-        vectors: By space the query's (dim,) float32 vector.
+        vectors: By space its (dim,) float32 vector.
         bridged: Where it would lie in fields that its own spaces do not reach.
-        words: The query's text, for the lexical signal.
-        targets: Modalities of the parts to be found.
-        k: How many items.
-        where: Expression over columns that items must satisfy.
-        judging: The model's re-ranker for this query, if it has one.
+        words: Its text, for the lexical signal.
+        judging: The model's re-ranker for it, if it has one.
     """
 
     vectors: Mapping[str, FloatArray]
     bridged: Mapping[FieldName, FloatArray]
     words: str | None
-    targets: Sequence[Modality]
-    k: int
-    where: str | None = None
     judging: Judging | None = None
 
 
-def run_search(view: View, catalog: Catalog, request: Request) -> list[Hit]:
-    """Return the k best items, best first; fewer only where there are no more."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be found.
+
+    Attributes:
+        targets: Modalities of the parts.
+        k: How many items.
+        where: Expression over columns that items must satisfy.
+    """
+
+    targets: Sequence[Modality]
+    k: int
+    where: str | None = None
+
+
+def run_search(
+    view: View, catalog: Catalog, request: Request, asked: Sequence[Asked]
+) -> list[list[Hit]]:
+    """Return for each query the k best items, best first; fewer only where there are no more.
+
+    Args:
+        view: The index.
+        catalog: Its words and columns.
+        request: What is to be found.
+        asked: Queries, all with vectors in the same spaces.
+    """
     allowed = allowed_items(view, catalog, request.where)
-    probes = list(_probes(view, request, allowed))
-    words = _words(view, catalog, request.words, allowed)
-    found_by_words = np.array(sorted(words), np.int64)
-    pool = collect(probes, request.k, found_by_words)
-    approximate = {name.modality for name in request.bridged}
-    return _hits(view, pool, words, request.k, approximate)
+    probes = list(_probes(view, request, asked, allowed))
+    with _each(len(asked)) as each:
+        words = list(each(partial(_words, view, catalog, allowed), [a.words for a in asked]))
+        found_by_words = [np.array(sorted(mine), np.int64) for mine in words]
+        pools = collect(probes, request.k, found_by_words, each)
+    approximate = {name.modality for name in asked[0].bridged}
+    return [
+        _hits(view, pool, mine, request.k, approximate)
+        for pool, mine in zip(pools, words, strict=True)
+    ]
+
+
+@contextmanager
+def _each(count: int) -> Iterator[Each]:
+    """Yield what applies a function to each of some queries: on all cores if there are several."""
+    if count == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield pool.map
 
 
 def allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np.bool_]:
@@ -64,14 +102,26 @@ def allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np
     return allowed & view.live_items
 
 
-def _probes(view: View, request: Request, allowed: NDArray[np.bool_]) -> Iterator[Probe]:
+def _probes(
+    view: View, request: Request, asked: Sequence[Asked], allowed: NDArray[np.bool_]
+) -> Iterator[Probe]:
     for name, field in view.state.fields.items():
-        asked = request.vectors.get(name.space, request.bridged.get(name))
-        if name.modality in request.targets and asked is not None and field.rows:
-            mask = view.alive(name) if request.where is None else allowed[field.owners]
-            direct = name not in request.bridged
-            judge = request.judging.judge(view, name, field) if request.judging and direct else None
-            yield Probe(name, field, asked, mask, view.background(name), judge)
+        vectors = [
+            vector
+            for a in asked
+            if (vector := a.vectors.get(name.space, a.bridged.get(name))) is not None
+        ]
+        if name.modality in request.targets and vectors and field.rows:
+            filtered = request.where is not None
+            rows = Selection(allowed[field.owners]) if filtered else view.alive(name)
+            judges = [_judge(view, name, field, a) for a in asked]
+            yield Probe(field, np.stack(vectors), rows, view.background(name), judges)
+
+
+def _judge(view: View, name: FieldName, field: Field, asked: Asked) -> Judge | None:
+    if asked.judging is None or name in asked.bridged:
+        return None
+    return asked.judging.judge(view, name, field)
 
 
 def _refuse_old(catalog: Catalog, view: View) -> None:
@@ -81,7 +131,7 @@ def _refuse_old(catalog: Catalog, view: View) -> None:
 
 
 def _words(
-    view: View, catalog: Catalog, words: str | None, allowed: NDArray[np.bool_]
+    view: View, catalog: Catalog, allowed: NDArray[np.bool_], words: str | None
 ) -> Mapping[int, float]:
     """Return the lexical score of the items that hold words of the query."""
     if words is None:
@@ -104,7 +154,9 @@ def _hits(
     k: int,
     approximate: Collection[Modality],
 ) -> list[Hit]:
-    lexical = np.array([words.get(int(i), 0.0) for i in pool.item_ids], np.float32)
+    lexical = np.zeros(len(pool.item_ids), np.float32)
+    if words:
+        lexical[:] = [words.get(i, 0.0) for i in pool.item_ids.tolist()]
     scores = fuse(Signals(pool.standings, lexical))
     order = np.lexsort((pool.item_ids, -scores))[:k]
     return [
@@ -159,7 +211,7 @@ def resolve_targets(
         UsageError: Nothing was indexed in a modality that is asked for, or its vectors compare
             with none of the query's.
     """
-    filled = [name for name in view.state.fields if view.alive(name).any()]
+    filled = [name for name in view.state.fields if view.alive(name).count]
     held = sorted({name.modality for name in filled})
     found = sorted({n.modality for n in filled if n.space in spaces or n in bridged})
     for target in found if targets is None else targets:

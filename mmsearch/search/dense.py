@@ -1,12 +1,15 @@
-"""Candidates of one field for one query vector, with exact scores."""
+"""Candidates of one field for query vectors, with exact scores."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.store.field import Field
+from mmsearch.store.field import Field, Selection
 
 EXACT_CANDIDATES = 20_000
 _EXACT_SHARE = 8
@@ -14,6 +17,9 @@ _EXACT_SHARE = 8
 _PROBED_SHARE = 32
 _LEAST_PROBED = 8
 _BLOCK_ROWS = 8192
+
+Each: TypeAlias = Callable[..., Iterable[Any]]
+"""``map``, or that of a pool of threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +38,9 @@ class Candidates:
 
 
 def find_candidates(
-    field: Field, query: FloatArray, depth: int, allowed: NDArray[np.bool_]
-) -> Candidates:
-    """Return the ``depth`` best allowed rows of a field.
+    field: Field, queries: FloatArray, depth: int, allowed: Selection, each: Each = map
+) -> list[Candidates]:
+    """Return for each query the ``depth`` best allowed rows of a field.
 
     Exact where the field has no codebook or the filter leaves few rows; else the rows that the
     quantised index proposes, scored exactly on their float16 vectors. A depth of all rows is exact
@@ -42,35 +48,46 @@ def find_candidates(
 
     Args:
         field: What to search.
-        query: (dim,) float32.
+        queries: (n, dim) float32.
         depth: How many rows.
-        allowed: (rows,) bool.
+        allowed: The rows that may come back.
+        each: Applies a function to each query, on all cores or one after the other.
     """
-    count = int(np.count_nonzero(allowed))
-    if field.info.codebook is None:
-        scores = np.where(allowed, inner_products(field.matrix, query), -np.inf)
-        return _best(field, np.arange(field.rows), scores, min(depth, count), count)
-    if count <= max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE)):
-        rows = np.flatnonzero(allowed)
-        return _best(field, rows, _scores(field, rows, query), min(depth, count), count)
+    few = max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE))
+    if field.info.codebook is None or allowed.count <= few:
+        return list(each(partial(_best, field, allowed.rows, depth), queries))
     assert field.ann is not None
-    nprobe = max(_LEAST_PROBED, field.ann.nlist // _PROBED_SHARE)
-    ids = field.ann.search(query, depth, nprobe, ids=field.ids, allowed=allowed)
-    rows = field.find(np.sort(ids))
-    return _best(field, rows, _scores(field, rows, query), len(rows), count)
+    proposed = field.ann.search(queries, depth, lists_to_probe(field.ann.nlist), allowed.bits)
+    return list(each(partial(_rescored, field), proposed, queries))
+
+
+def lists_to_probe(nlist: int) -> int:
+    """Return how many of the inverted lists of a field to look into."""
+    return max(_LEAST_PROBED, nlist // _PROBED_SHARE)
 
 
 def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
     """Return the exact inner products of some rows with a query, (n,) float32."""
     if field.info.codebook is None:
-        return inner_products(field.matrix[rows], query)
-    return _scores(field, rows, query)
-
-
-def _scores(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
+        few = len(rows) < field.rows // 2
+        scores = inner_products(field.matrix[rows] if few else field.matrix, query)
+        return scores if few else scores[rows]
     blocks = [rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS)]
-    scores = (inner_products(field.gather(block), query) for block in blocks)
-    return np.concatenate([np.empty(0, np.float32), *scores])
+    products = (field.inner_products(block, query) for block in blocks)
+    return np.concatenate([np.empty(0, np.float32), *products])
+
+
+def _best(field: Field, rows: NDArray[np.int64], depth: int, query: FloatArray) -> Candidates:
+    """Score some rows and return the best."""
+    scores = score_rows(field, rows, query)
+    keep = _top(scores, min(depth, len(rows)))
+    return _sorted(field, rows[keep], scores[keep], exhausted=depth >= len(rows))
+
+
+def _rescored(field: Field, proposed: NDArray[np.int64], query: FloatArray) -> Candidates:
+    """Score the rows that a quantised index proposes, -1 among them for none."""
+    rows = proposed[proposed >= 0]
+    return _sorted(field, rows, score_rows(field, rows, query), exhausted=False)
 
 
 def inner_products(vectors: FloatArray, query: FloatArray) -> FloatArray:
@@ -83,15 +100,12 @@ def inner_products(vectors: FloatArray, query: FloatArray) -> FloatArray:
     return products
 
 
-def _best(
-    field: Field, rows: NDArray[np.int64], scores: FloatArray, depth: int, count: int
+def _sorted(
+    field: Field, rows: NDArray[np.int64], scores: FloatArray, *, exhausted: bool
 ) -> Candidates:
     """Sort by falling score, equal scores by rising id, so that answers are reproducible."""
-    if depth < len(scores):
-        keep = _top(scores, depth)
-        rows, scores = rows[keep], scores[keep]
     order = np.lexsort((rows, -scores))
-    return Candidates(field.ids[rows[order]], scores[order], exhausted=depth >= count)
+    return Candidates(field.ids[rows[order]], scores[order], exhausted)
 
 
 def _top(scores: FloatArray, count: int) -> NDArray[np.int64]:

@@ -6,12 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.records import FieldName, FloatArray
-from mmsearch.search.dense import Candidates, find_candidates, inner_products, score_rows
-from mmsearch.store.field import Field
+from mmsearch.records import FloatArray
+from mmsearch.search.dense import (
+    Candidates,
+    Each,
+    find_candidates,
+    inner_products,
+    score_rows,
+)
+from mmsearch.store.field import Field, Selection
 from mmsearch.store.metadata import CHUNK_BITS
 
-_FIRST_DEPTH = 200
+FIRST_DEPTH = 500
+"""Candidates of a field that are scored exactly: PQ64 keeps 0.98 of the ten best of 1,000,000 among
+so many, 0.95 among 200 (`benchmarks/ann.py`)."""
 _CHUNKS_PER_ITEM = 4
 _PRIOR_ROWS = 30
 _PRIOR_SPREAD = 0.1
@@ -36,23 +44,21 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One field to look into.
+    """One field to look into, for one query or many.
 
     Attributes:
-        name: The field's name.
         field: Its vectors.
-        query: (dim,) float32, in the field's space.
-        allowed: (rows,) bool: alive and not filtered out.
+        queries: (n, dim) float32, in the field's space.
+        allowed: Its rows that are alive and not filtered out.
         background: (n, dim) float32, a sample of the field's live vectors.
-        judge: Looks at the first candidates, if anything does.
+        judges: For each query what looks at the first candidates, if anything does.
     """
 
-    name: FieldName
     field: Field
-    query: FloatArray
-    allowed: NDArray[np.bool_]
+    queries: FloatArray
+    allowed: Selection
     background: FloatArray
-    judge: Judge | None = None
+    judges: Sequence[Judge | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,10 @@ class Pool:
     standings: FloatArray
 
 
-def collect(probes: Sequence[Probe], k: int, extra_items: NDArray[np.int64]) -> Pool:
-    """Return the pool of a search.
+def collect(
+    probes: Sequence[Probe], k: int, extra_items: Sequence[NDArray[np.int64]], each: Each = map
+) -> list[Pool]:
+    """Return the pool of each of some queries.
 
     Cosines of different fields do not compare (the modality gap), so chunks are compared by how far
     they stand above their own field's background for this query. What a field's vectors have in
@@ -84,47 +92,62 @@ def collect(probes: Sequence[Probe], k: int, extra_items: NDArray[np.int64]) -> 
     Args:
         probes: Where to look.
         k: How many items to take from each field, if it has them.
-        extra_items: (n,) int64 ids of items found otherwise, whose chunks join the pool.
+        extra_items: For each query (n,) int64 ids of items found otherwise, whose chunks join.
+        each: Applies a function to each query, on all cores or one after the other.
     """
-    ids, cosines, judged, standings = [], [], [], []
-    for probe in probes:
-        found = _candidates(probe, k)
+    found = [_candidates(probe, k, each) for probe in probes]
+    return [
+        _pool(
+            [_chunks(probe, n, mine[n], items) for probe, mine in zip(probes, found, strict=True)]
+        )
+        for n, items in enumerate(extra_items)
+    ]
+
+
+def _chunks(
+    probe: Probe, n: int, found: Candidates, extra_items: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
+    """Return ids, cosines, what a judge adds and standings of one query's chunks in a field."""
+    query, chunk_ids, scores = probe.queries[n], found.ids, found.cosines
+    if len(extra_items):
         rows = _rows_of_items(probe, extra_items)
-        chunk_ids = np.concatenate([found.ids, probe.field.ids[rows]])
-        scores = np.concatenate([found.cosines, score_rows(probe.field, rows, probe.query)])
-        added, judged_scores = _judged(probe, chunk_ids, scores)
-        ids.append(chunk_ids)
-        cosines.append(scores)
-        judged.append(added)
-        standings.append(_standing(probe, judged_scores))
-    return _group(*map(np.concatenate, (ids, cosines, judged, standings)))
+        chunk_ids = np.concatenate([chunk_ids, probe.field.ids[rows]])
+        scores = np.concatenate([scores, score_rows(probe.field, rows, query)])
+    added, judged_scores = _judged(probe.judges[n], chunk_ids, scores)
+    return chunk_ids, scores, added, _standing(probe.background, query, judged_scores)
 
 
 def _judged(
-    probe: Probe, chunk_ids: NDArray[np.int64], cosines: FloatArray
+    judge: Judge | None, chunk_ids: NDArray[np.int64], cosines: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return what the probe's judge adds to the first candidates, and cosines in the new order.
+    """Return what a judge adds to the first candidates, and cosines in the new order.
 
     The judged keep their cosines among them, the best judged the highest: so they stay before
     those that were not judged, and other fields' candidates compare with them as before.
     """
     added, found = np.zeros(len(cosines), np.float32), cosines.copy()
-    if probe.judge is not None and len(cosines):
-        first = np.lexsort((chunk_ids, -cosines))[: probe.judge.depth]
-        added[first] = probe.judge.look(chunk_ids[first])
+    if judge is not None and len(cosines):
+        first = np.lexsort((chunk_ids, -cosines))[: judge.depth]
+        added[first] = judge.look(chunk_ids[first])
         best = np.argsort(-(cosines + added)[first], kind="stable")
         found[first[best]] = cosines[first]
     return added, found
 
 
-def _candidates(probe: Probe, k: int) -> Candidates:
-    """Return a field's best chunks: of ``k`` items, or all that there are."""
-    depth = max(_FIRST_DEPTH, _CHUNKS_PER_ITEM * k)
-    while True:
-        found = find_candidates(probe.field, probe.query, depth, probe.allowed)
-        if found.exhausted or len(np.unique(found.ids >> CHUNK_BITS)) >= k:
-            return found
+def _candidates(probe: Probe, k: int, each: Each) -> list[Candidates]:
+    """Return a field's best chunks for each query: of ``k`` items, or all that there are."""
+    depth = max(FIRST_DEPTH, _CHUNKS_PER_ITEM * k)
+    found = find_candidates(probe.field, probe.queries, depth, probe.allowed, each)
+    while short := [n for n, mine in enumerate(found) if _is_short(mine, k)]:
         depth *= 4
+        more = find_candidates(probe.field, probe.queries[short], depth, probe.allowed, each)
+        for n, mine in zip(short, more, strict=True):
+            found[n] = mine
+    return found
+
+
+def _is_short(found: Candidates, k: int) -> bool:
+    return not found.exhausted and len(set((found.ids >> CHUNK_BITS).tolist())) < k
 
 
 def _rows_of_items(probe: Probe, items: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -133,25 +156,26 @@ def _rows_of_items(probe: Probe, items: NDArray[np.int64]) -> NDArray[np.int64]:
     last = np.searchsorted(probe.field.ids, (items + 1) << CHUNK_BITS)
     spans = [np.arange(a, b) for a, b in zip(first, last, strict=True)]
     rows: NDArray[np.int64] = np.concatenate([np.empty(0, np.int64), *spans])
-    return rows[probe.allowed[rows]]
+    return rows[probe.allowed.mask[rows]]
 
 
-def _standing(probe: Probe, cosines: FloatArray) -> FloatArray:
+def _standing(sample: FloatArray, query: FloatArray, cosines: FloatArray) -> FloatArray:
     """Return by how many standard deviations cosines exceed the field's median."""
-    if not len(probe.background):
+    if not len(sample):
         return np.zeros(len(cosines), np.float32)
-    background = inner_products(probe.background, probe.query)
+    count, background = len(sample), np.sort(inner_products(sample, query))
     prior = _PRIOR_ROWS * _PRIOR_SPREAD**2
-    variance = (len(background) * background.var() + prior) / (len(background) + _PRIOR_ROWS)
-    centre = np.median(background) * len(background) / (len(background) + _PRIOR_CENTRE_ROWS)
+    deviations = background - background.mean()
+    variance = (deviations @ deviations + prior) / (count + _PRIOR_ROWS)
+    median = (background[(count - 1) // 2] + background[count // 2]) / 2
+    centre = median * count / (count + _PRIOR_CENTRE_ROWS)
     standing: FloatArray = (cosines - centre) / np.sqrt(variance)
     return standing.astype(np.float32)
 
 
-def _group(
-    chunk_ids: NDArray[np.int64], cosines: FloatArray, judged: FloatArray, standings: FloatArray
-) -> Pool:
-    """Keep each item's best chunk."""
+def _pool(fields: Sequence[tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]]) -> Pool:
+    """Keep each item's best chunk of all fields."""
+    chunk_ids, cosines, judged, standings = map(np.concatenate, zip(*fields, strict=True))
     items = chunk_ids >> CHUNK_BITS
     order = np.lexsort((chunk_ids, -standings, items))
     best = order[np.flatnonzero(np.diff(items[order], prepend=-1))]

@@ -1,18 +1,39 @@
 """All vectors of one field at one commit: opened segments, looked up by chunk id."""
 
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.store.ann import AnnIndex
+from mmsearch.store.ann import AnnIndex, inner_products
 from mmsearch.store.files import CheckedFile, FileInfo
 from mmsearch.store.manifest import FieldInfo
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.once import computed_once
+from mmsearch.store.runs import Run, Runs, load_runs
 from mmsearch.store.segment import Segment
+
+
+class Selection:
+    """Which rows of a field may come back; immutable, so searches of one commit share it."""
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        """Count the rows of a (rows,) bool mask."""
+        self.mask = mask
+        self.count = int(np.count_nonzero(mask))
+
+    @computed_once
+    def rows(self) -> NDArray[np.int64]:
+        """Their numbers, ascending."""
+        return np.flatnonzero(self.mask)
+
+    @computed_once
+    def bits(self) -> NDArray[np.uint8] | None:
+        """A bit for each row, the lowest of a byte first; None where all may come back."""
+        return None if self.count == len(self.mask) else np.packbits(self.mask, bitorder="little")
 
 
 class Field:
@@ -38,6 +59,8 @@ class Field:
         self.ids: NDArray[np.int64] = np.concatenate(
             [np.empty(0, np.int64), *(segment.ids for segment in self.segments)]
         )
+        self._checked = np.zeros(self.rows, dtype=bool)
+        self._known = self._known_runs(previous)
 
     @property
     def rows(self) -> int:
@@ -59,12 +82,43 @@ class Field:
 
     def gather(self, rows: NDArray[np.int64]) -> FloatArray:
         """Return the vectors of some rows as (n, dim) float32, checked against their hashes."""
+        order = np.argsort(rows)
         vectors = np.empty((len(rows), self.info.dim), np.float32)
-        owner = np.searchsorted(self._starts, rows, side="right") - 1
-        for number in np.unique(owner):
-            mine = owner == number
-            vectors[mine] = self.segments[number].gather(rows[mine] - self._starts[number])
+        vectors[order] = self._halves(rows[order])
         return vectors
+
+    def inner_products(self, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
+        """Return the exact scores of some rows, (n,) float32, checked against their hashes."""
+        order = np.argsort(rows)
+        scores = np.empty(len(rows), np.float32)
+        scores[order] = inner_products(self._halves(rows[order]), query)
+        return scores
+
+    def _halves(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the vectors of some rows, ascending, as they are on disk, checked."""
+        self._check(rows)
+        halves = np.empty((len(rows), self.info.dim), np.float16)
+        for segment, at, local in self._by_segment(rows):
+            segment.take(local, halves[at])
+        return halves
+
+    def _check(self, rows: NDArray[np.int64]) -> None:
+        """Check rows that have not been checked, ascending."""
+        unchecked = rows[~self._checked[rows]]
+        if len(unchecked):
+            for segment, _, local in self._by_segment(unchecked):
+                segment.check(local)
+            self._checked[unchecked] = True
+
+    def _by_segment(
+        self, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[Segment, slice, NDArray[np.int64]]]:
+        """Yield each segment that has some of these rows, ascending: which, and their numbers."""
+        ends = np.searchsorted(rows, self._starts).tolist()
+        spans = zip(self.segments, self._starts.tolist(), ends, ends[1:], strict=False)
+        for segment, start, first, last in spans:
+            if first < last:
+                yield segment, slice(first, last), rows[first:last] - start
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """Stream (chunk ids, float16 vectors) in the order of rows, checked."""
@@ -82,14 +136,31 @@ class Field:
         return matrix
 
     @computed_once
-    def ann(self) -> AnnIndex | None:
-        """The FAISS index over all rows, or None where the field is searched exactly."""
+    def ann(self) -> Runs | None:
+        """The codes of all rows, or None where the field is searched exactly."""
         if self._codebook is None:
             return None
-        index = AnnIndex(read_all(self._codebook))
-        for segment, file in zip(self.segments, self._codes, strict=True):
-            index.add(read_all(file).reshape(segment.rows, index.code_bytes), segment.ids)
-        return index
+        return load_runs(self.rows, self._known, read_all(self._codebook), self._read_codes)
+
+    def _read_codes(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield the codes from one row up to another, checked."""
+        for segment, file, first in zip(self.segments, self._codes, self._starts, strict=False):
+            row_bytes = file.info.payload_bytes // segment.rows
+            mine = np.clip([start - first, stop - first], 0, segment.rows) * row_bytes
+            if mine[0] < mine[1]:
+                yield file.read(*mine.tolist())
+
+    def _known_runs(self, before: "Field | None") -> tuple[Run, ...]:
+        """Return what another state of the field has loaded of this one's first rows."""
+        if before is None or before.info.codebook != self.info.codebook:
+            return ()
+        loaded: Runs | None = vars(before).get("ann")
+
+        def is_ours(run: Run) -> bool:
+            rows = slice(run.start, run.stop)
+            return np.array_equal(self.ids[rows], before.ids[rows])
+
+        return tuple(takewhile(is_ours, loaded.runs if loaded else before._known))
 
 
 def read_all(file: CheckedFile) -> NDArray[np.uint8]:

@@ -1,10 +1,10 @@
 """Reading an index: each view is one commit, whatever writers do meanwhile."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from mmsearch.errors import DamagedIndexError, IndexNotFoundError, UsageError
 from mmsearch.records import FieldName, FloatArray
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.environment import Environment, acquire
-from mmsearch.store.field import Field
+from mmsearch.store.field import Field, Selection
 from mmsearch.store.guard import DATA
 from mmsearch.store.layout import CATALOG
 from mmsearch.store.manifest import Manifest
@@ -41,7 +41,8 @@ class State:
             else before[info.name]
             for info in manifest.fields
         }
-        self._alive: dict[FieldName, NDArray[np.bool_]] = {}
+        self._alive: dict[FieldName, Selection] = {}
+        self._live_items: NDArray[np.bool_] | None = None
         self._backgrounds: dict[FieldName, FloatArray] = {}
 
     def dead(self, snapshot: Snapshot) -> NDArray[np.int64]:
@@ -50,16 +51,24 @@ class State:
             self._dead = snapshot.tombstones()
         return self._dead
 
-    def alive(self, name: FieldName, snapshot: Snapshot) -> NDArray[np.bool_]:
-        """Return which rows of a field belong to live items, (rows,) bool."""
+    def live_items(self, snapshot: Snapshot) -> NDArray[np.bool_]:
+        """Return for each item id below ``next_item_id`` whether it is alive."""
+        if self._live_items is None:
+            alive = np.ones(self.manifest.next_item_id, dtype=bool)
+            alive[self.dead(snapshot)] = False
+            self._live_items = alive
+        return self._live_items
+
+    def alive(self, name: FieldName, snapshot: Snapshot) -> Selection:
+        """Return the rows of a field that belong to live items."""
         if name not in self._alive:
-            self._alive[name] = ~np.isin(self.fields[name].owners, self.dead(snapshot))
+            self._alive[name] = Selection(self.live_items(snapshot)[self.fields[name].owners])
         return self._alive[name]
 
     def background(self, name: FieldName, snapshot: Snapshot) -> FloatArray:
         """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors, (n, dim) float32."""
         if name not in self._backgrounds:
-            rows = np.flatnonzero(self.alive(name, snapshot))
+            rows = np.flatnonzero(self.alive(name, snapshot).mask)
             count = min(len(rows), BACKGROUND_ROWS)
             chosen = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
             self._backgrounds[name] = self.fields[name].gather(chosen)
@@ -79,15 +88,13 @@ class View:
         """The manifest of the commit."""
         return self.state.manifest
 
-    @cached_property
+    @property
     def live_items(self) -> NDArray[np.bool_]:
-        """Return for each item id below ``next_item_id`` whether it is alive."""
-        alive = np.ones(self.manifest.next_item_id, dtype=bool)
-        alive[self.state.dead(self.snapshot)] = False
-        return alive
+        """For each item id below ``next_item_id`` whether it is alive."""
+        return self.state.live_items(self.snapshot)
 
-    def alive(self, name: FieldName) -> NDArray[np.bool_]:
-        """Return which rows of a field belong to live items, (rows,) bool."""
+    def alive(self, name: FieldName) -> Selection:
+        """Return the rows of a field that belong to live items."""
         return self.state.alive(name, self.snapshot)
 
     def background(self, name: FieldName) -> FloatArray:
@@ -122,7 +129,10 @@ class Reader:
     def catalog(self) -> Catalog:
         """The lexical and column index, opened again when a repair has made it anew."""
         path = self.folder / CATALOG
-        inode = path.stat().st_ino if path.exists() else None
+        try:
+            inode = os.stat(path).st_ino
+        except FileNotFoundError:
+            inode = None
         with self._lock:
             if inode not in self._catalogs:
                 self._catalogs[inode] = Catalog(path)

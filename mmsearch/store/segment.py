@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.records import FloatArray
 from mmsearch.store.files import BLOCK_BYTES, CheckedFile, FileInfo, write_file
 from mmsearch.store.manifest import SegmentInfo
 
@@ -39,10 +38,17 @@ class Segment:
             .reshape(info.rows, dim)
         )
 
-    def gather(self, rows: NDArray[np.int64]) -> FloatArray:
-        """Return the vectors of some rows as (n, dim) float32, their blocks checked."""
+    def check(self, rows: NDArray[np.int64]) -> None:
+        """Check the blocks in which some rows lie, each once.
+
+        Raises:
+            DamagedIndexError: One is not what was written.
+        """
         self.file.check(self._blocks(rows))
-        return self._vectors[rows].astype(np.float32)
+
+    def take(self, rows: NDArray[np.int64], out: NDArray[np.float16]) -> None:
+        """Copy the vectors of some rows, which the caller has checked, to (n, dim) float16."""
+        self._vectors.take(rows, axis=0, out=out, mode="clip")  # any other mode copies twice
 
     def blocks(
         self, rows: NDArray[np.int64] | None = None
@@ -51,7 +57,7 @@ class Segment:
         wanted = np.arange(self.rows) if rows is None else rows
         for start in range(0, len(wanted), _STREAM_ROWS):
             some = wanted[start : start + _STREAM_ROWS]
-            self.file.check(self._blocks(some))
+            self.check(some)
             yield self.ids[some], self._vectors[some]
 
     def rows_in(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
