@@ -444,7 +444,7 @@ def test_a_quantised_search_in_all_lists_equals_brute_force(
     quantised: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dense, "_LEAST_PROBED", 8)
-    monkeypatch.setattr("mmsearch.search.pool.FIRST_DEPTH", 399)
+    monkeypatch.setattr("mmsearch.search.dense.FIRST_DEPTH", 399)
     for word in WORDS[:5]:
         found = by_meaning(quantised, word, k=10)
         assert same(found, brute_force(quantised, word_vector(word))[:10])

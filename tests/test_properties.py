@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 import mmsearch
-from mmsearch.search import dense, pool
+from mmsearch.search import dense
 from mmsearch.store import ann, maintain
 
 NAMES = st.sampled_from([f"{n}.txt" for n in range(5)])
@@ -144,5 +144,5 @@ def test_any_history_answers_like_brute_force_through_a_quantised_index(
     monkeypatch.setattr(ann, "_CENTROIDS", 2)
     monkeypatch.setattr(maintain, "OUTGROWN", 1.5)
     monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
-    monkeypatch.setattr(pool, "FIRST_DEPTH", 1)
+    monkeypatch.setattr(dense, "FIRST_DEPTH", 1)
     run_history(QuantisedHistory)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli import maintain, make, models, plot, query, train, vectors
+from mmsearch.cli import maintain, make, models, plot, query, train, tune, vectors
 from mmsearch.cli.printing import error_line
 from mmsearch.errors import MMSearchError, UsageError
 
@@ -29,6 +29,7 @@ app.command("export")(vectors.export)
 app.command("info")(maintain.info)
 app.command("remove")(maintain.remove)
 app.command("compact")(maintain.compact)
+app.command("tune")(tune.tune)
 app.command("reencode")(maintain.reencode)
 app.command("verify")(maintain.verify)
 app.command("repair")(maintain.repair)

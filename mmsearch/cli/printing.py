@@ -16,9 +16,10 @@ from mmsearch.errors import one_line
 
 if TYPE_CHECKING:
     from mmsearch.engine.evaluate import Evaluation
-    from mmsearch.engine.info import IndexInfo
+    from mmsearch.engine.info import IndexInfo, Promise
     from mmsearch.engine.ingest import Progress
     from mmsearch.engine.report import Report
+    from mmsearch.engine.tuning import Tuned
     from mmsearch.records import Failure, Hit
     from mmsearch.store.verify import Damage
 
@@ -221,6 +222,8 @@ def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
             f"  {field.name!s:16} {field.vectors:>10,} vectors{removed}, {field.recipe}, "
             f"{field.segments} segments, {per_vector:,.0f} bytes/vector"
         )
+        for promise in field.promises:
+            yield f"    {promise_line(promise)}"
     for name, now in info.changed_versions().items():
         yield f"  made with {name} {info.versions.get(name, '(none)')}, now {now}"
     if info.moving_to:
@@ -228,6 +231,37 @@ def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
         yield f"  a move to model {info.moving_to} is unfinished; `{command}` goes on with it"
     if info.failures:
         yield f"  {info.failures:,} items failed; the next `mmsearch index` says why"
+
+
+def promise_line(promise: "Promise") -> str:
+    """Return what is promised to queries of one modality."""
+    effort = f"nprobe {promise.nprobe:,}, {promise.depth:,} candidates"
+    found = f"ann_recall_at_10 {promise.ann_recall:.3f}"
+    if not promise.holds:
+        found += " before its codebook was trained anew; run `mmsearch tune`"
+    return f"{promise.asked} queries: {effort}, {found}"
+
+
+def tuned_lines(found: "Sequence[Tuned]", *, checked: bool, as_json: bool) -> Iterator[str]:
+    """Return what `tune` prints."""
+    if as_json:
+        yield json.dumps([_plain(asdict(one)) for one in found], indent=2)
+        return
+    for one in found:
+        where = f"{one.asked} to {one.field}, {one.recipe}"
+        if one.tuning is None:
+            yield (
+                f"{where}: no setting keeps it; the best found {one.ann_recall:.3f}. "
+                "Larger codes find more: make the index with another --recipe"
+            )
+            continue
+        effort = f"nprobe {one.tuning.nprobe:,}, {one.tuning.depth:,} candidates, {one.ms:.1f} ms"
+        promised = f"ann_recall_at_10 {one.tuning.promised:.3f}"
+        if checked:
+            promised = f"promised {one.tuning.promised:.3f}, measured {one.ann_recall:.3f}"
+        yield f"{where}: {promised} ({effort})"
+    if not found:
+        yield "nothing is tuned yet" if checked else "every field is searched exactly"
 
 
 def damage_lines(folder: Path, damages: "Sequence[Damage]") -> Iterator[str]:

@@ -1,7 +1,15 @@
-"""The reference bank: phrases for what can be both seen and heard, embedded once for each model."""
+"""The reference bank: texts that stand for what people ask, embedded once for each model.
+
+Phrases for what can be both seen and heard lead from one space into another (``bank.txt``); queries
+made from patterns and words (``queries.toml``) are what searches are tuned on.
+"""
 
 import hashlib
 import io
+import random
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -18,6 +26,32 @@ def bank_texts() -> tuple[str, ...]:
     """The phrases, which come with the package."""
     lines = files("mmsearch.engine").joinpath("bank.txt").read_text(encoding="utf-8")
     return tuple(lines.splitlines())
+
+
+def queries(count: int, seed: int) -> list[str]:
+    """Make queries as people ask them, each once.
+
+    Args:
+        count: How many.
+        seed: Of the choice; other seeds give other queries, of which a few are the same.
+    """
+    content = files("mmsearch.engine").joinpath("queries.toml").read_text(encoding="utf-8")
+    bank = tomllib.loads(content)
+    rng, found = random.Random(seed), dict[str, None]()
+    while len(found) < count:
+        found[_filled(rng.choice(bank["patterns"]), bank["words"], rng)] = None
+    return list(found)
+
+
+def _filled(pattern: str, words: Mapping[str, Sequence[str]], rng: random.Random) -> str:
+    """A pattern with a word for each name, behind an article where it asks for one."""
+
+    def word(name: re.Match[str]) -> str:
+        chosen = rng.choice(words[name["list"]])
+        article = "an" if chosen[0] in "aeiou" else "a"
+        return f"{article} {chosen}" if name["article"] else chosen
+
+    return re.sub(r"{(?P<article>a:)?(?P<list>\w+)}", word, pattern)
 
 
 def bank_vectors(encoder: Encoder) -> FloatArray:

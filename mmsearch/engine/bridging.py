@@ -8,7 +8,7 @@ from mmsearch.encode import Model
 from mmsearch.engine.bank import bank_vectors
 from mmsearch.records import FieldName, FloatArray, Modality
 from mmsearch.search.bridge import NEAREST, across
-from mmsearch.search.dense import find_candidates
+from mmsearch.search.dense import effort, find_candidates
 from mmsearch.store.reader import View
 
 
@@ -69,8 +69,10 @@ def _texts(
     fields = [view.state.fields.get(name) for name in names]
     if fields[0] is not None and fields[1] is not None and fields[0].rows:
         alive = view.alive(names[0])
-        (found,) = find_candidates(fields[0], query[None], NEAREST, alive)
-        ids = np.intersect1d(found.ids, fields[1].ids)
+        (found,) = find_candidates(
+            fields[0], query[None], effort(fields[0], [Modality.TEXT]), alive
+        )
+        ids = np.intersect1d(found.ids[:NEAREST], fields[1].ids)
         for side, field in zip(sides, fields, strict=True):
             assert field is not None
             side.append(field.gather(field.find(ids)))

@@ -32,6 +32,7 @@ from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_text
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
 from mmsearch.engine.searching import Asked, Request, resolve_targets, run_search
+from mmsearch.engine.tuning import Tuned, Tuner, keep_tunings
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
 from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
 from mmsearch.store.catalog import Catalog
@@ -335,7 +336,9 @@ class Index(Closing):
                 for q, v in zip(queries, vectors, strict=True)
             ]
             found = resolve_targets(view, vectors[0], asked[0].bridged, targets)
-            return run_search(view, catalog, Request(found, k, where), asked)
+            return run_search(
+                view, catalog, Request(found, k, queries[0].inputs().keys(), where), asked
+            )
 
         looks_up = where is not None or any(query.text for query in queries)
         return self._from_one_commit(hits, looks_up=looks_up)
@@ -402,6 +405,51 @@ class Index(Closing):
         """Describe what the index holds and how it is searched."""
         with self._reader.view() as view:
             return describe(view)
+
+    def tune(
+        self,
+        ann_recall: float = 0.95,
+        *,
+        queries: Sequence[str] | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> list[Tuned]:
+        """Find how little effort keeps a promise, for each field and kind of query, and keep to it.
+
+        The promise is ann_recall_at_10: the share of the 10 exact nearest that approximate search
+        finds. It is measured on other queries than those that the effort is chosen by.
+
+        Args:
+            ann_recall: The share to keep, between 0 and 1.
+            queries: Texts as your users ask them, 400 at least; the reference bank's by default.
+                Pictures and sounds that ask are a sample of the index's own.
+            progress: Called with a line for each direction that is begun.
+
+        Returns:
+            One for each direction that is searched approximately.
+
+        Raises:
+            UsageError: The share or the number of queries makes no sense.
+            IndexLockedError: Another process is writing to the index.
+        """
+        if not 0 < ann_recall < 1:
+            raise UsageError(f"ann_recall {ann_recall}: give a share between 0 and 1")
+        with closing(Writer(self.path)) as writer:
+            with self._reader.view() as view:
+                self._refuse_moved(view.manifest, self.model)
+                found = Tuner(view, self.model, queries, 0, progress).run(ann_recall)
+            keep_tunings(writer, found)
+        return found
+
+    def check_tuning(
+        self,
+        *,
+        queries: Sequence[str] | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> list[Tuned]:
+        """Measure what is found now where :meth:`tune` has promised something, on fresh queries."""
+        with self._reader.view() as view:
+            self._refuse_moved(view.manifest, self.model)
+            return Tuner(view, self.model, queries, 1, progress).check()
 
     def compact(self) -> None:
         """Merge segments and drop the vectors of removed items; readers go on meanwhile."""

@@ -4,10 +4,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.engine.versions import library_versions
-from mmsearch.records import FieldName, Space
+from mmsearch.records import FieldName, Modality, Space
 from mmsearch.store.reader import View
 from mmsearch.store.spare import sound_spare
 from mmsearch.store.staging import STAGING
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """How a field is searched for queries of one modality.
+
+    Attributes:
+        asked: The modality.
+        nprobe: Inverted lists that are looked into.
+        depth: Candidates that are scored exactly.
+        ann_recall: ann_recall_at_10 on fresh queries, when the field was tuned.
+        holds: Whether the codebook is still the one that it was measured with.
+    """
+
+    asked: Modality
+    nprobe: int
+    depth: int
+    ann_recall: float
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +40,7 @@ class FieldSummary:
         dead: Vectors of removed items, until the next compaction.
         segments: Number of segments.
         recipe: ``exact``, or the FAISS factory string.
+        promises: What tuning has found, for each kind of query.
         size_bytes: What its files take on disk.
     """
 
@@ -30,6 +50,7 @@ class FieldSummary:
     dead: int
     segments: int
     recipe: str
+    promises: tuple[Promise, ...]
     size_bytes: int
 
 
@@ -106,5 +127,10 @@ def _summary(view: View, name: FieldName) -> FieldSummary:
         dead=info.rows - live,
         segments=len(info.segments),
         recipe=info.recipe,
+        promises=tuple(
+            Promise(t.asked, t.nprobe, t.depth, t.promised, info.is_promised(t))
+            for t in info.tunings
+            if t.recipe == info.recipe
+        ),
         size_bytes=sum(file.size_bytes for file in files if file),
     )

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import chain
+from pathlib import Path
 from typing import TypeAlias
 
 from mmsearch.errors import UsageError
@@ -40,6 +41,20 @@ def _paths(values: Iterable[object]) -> Iterator[PathLike]:
         if not isinstance(value, str | os.PathLike):
             raise UsageError(f"{value!r}: neither a path nor an item")
         yield value
+
+
+def text_lines(path: PathLike) -> list[str]:
+    """Return the lines of a text file that are not blank.
+
+    Raises:
+        UsageError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"{os.fsdecode(path)}: cannot be read: {reason}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def listed(sources: PathLike | Iterable[PathLike]) -> list[PathLike]:

@@ -15,7 +15,7 @@ from mmsearch.engine.judging import Judging
 from mmsearch.errors import DamagedIndexError, UsageError
 from mmsearch.fuse import Signals, fuse
 from mmsearch.records import FieldName, FloatArray, Hit, Modality
-from mmsearch.search.dense import Each
+from mmsearch.search.dense import Each, effort
 from mmsearch.search.pool import Judge, Pool, Probe, best_words, collect
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.field import Field, Selection
@@ -49,11 +49,13 @@ class Request:
     Attributes:
         targets: Modalities of the parts.
         k: How many items.
+        asked: Modalities of the queries; none where they were embedded elsewhere.
         where: Expression over columns that items must satisfy.
     """
 
     targets: Sequence[Modality]
     k: int
+    asked: Collection[Modality] = ()
     where: str | None = None
 
 
@@ -115,7 +117,9 @@ def _probes(
             filtered = request.where is not None
             rows = Selection(allowed[field.owners]) if filtered else view.alive(name)
             judges = [_judge(view, name, field, a) for a in asked]
-            yield Probe(field, np.stack(vectors), rows, view.background(name), judges)
+            bridged = name in asked[0].bridged
+            pains = effort(field, [Modality.TEXT] if bridged else request.asked)
+            yield Probe(field, np.stack(vectors), rows, view.background(name), pains, judges)
 
 
 def _judge(view: View, name: FieldName, field: Field, asked: Asked) -> Judge | None:

@@ -1,6 +1,6 @@
 """Candidates of one field for query vectors, with exact scores."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.records import FloatArray
+from mmsearch.records import FloatArray, Modality
 from mmsearch.store.field import Field, Selection
 
+FIRST_DEPTH = 500
 EXACT_CANDIDATES = 20_000
 _EXACT_SHARE = 8
 """A filter that leaves at most so many rows, and an eighth of them, is answered by scoring all."""
@@ -37,10 +38,33 @@ class Candidates:
     exhausted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How thoroughly a field is searched.
+
+    Attributes:
+        nprobe: Inverted lists to look into.
+        depth: Candidates to score exactly; as many are returned.
+    """
+
+    nprobe: int
+    depth: int
+
+
+def effort(field: Field, asked: Collection[Modality]) -> Effort:
+    """Return what a field was tuned to for a kind of query, the most of its tunings for others."""
+    tunings = [one for one in field.info.tunings if one.recipe == field.info.recipe]
+    fitting = [one for one in tunings if set(asked) == {one.asked}] or tunings
+    if not fitting or field.ann is None:
+        nlist = 1 if field.ann is None else field.ann.nlist
+        return Effort(lists_to_probe(nlist), FIRST_DEPTH)
+    return Effort(max(one.nprobe for one in fitting), max(one.depth for one in fitting))
+
+
 def find_candidates(
-    field: Field, queries: FloatArray, depth: int, allowed: Selection, each: Each = map
+    field: Field, queries: FloatArray, effort: Effort, allowed: Selection, each: Each = map
 ) -> list[Candidates]:
-    """Return for each query the ``depth`` best allowed rows of a field.
+    """Return for each query the best allowed rows of a field, as many as the effort is deep.
 
     Exact where the field has no codebook or the filter leaves few rows; else the rows that the
     quantised index proposes, scored exactly on their float16 vectors. A depth of all rows is exact
@@ -49,15 +73,16 @@ def find_candidates(
     Args:
         field: What to search.
         queries: (n, dim) float32.
-        depth: How many rows.
+        effort: How thoroughly.
         allowed: The rows that may come back.
         each: Applies a function to each query, on all cores or one after the other.
     """
+    depth = effort.depth
     few = max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE))
     if field.info.codebook is None or allowed.count <= few:
         return list(each(partial(_best, field, allowed.rows, depth), queries))
     assert field.ann is not None
-    proposed = field.ann.search(queries, depth, lists_to_probe(field.ann.nlist), allowed.bits)
+    proposed = field.ann.search(queries, depth, effort.nprobe, allowed.bits)
     return list(each(partial(_rescored, field), proposed, queries))
 
 

@@ -1,7 +1,7 @@
 """The pool of one search: candidates of all fields and of the words, grouped into items."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from mmsearch.records import FloatArray
 from mmsearch.search.dense import (
     Candidates,
     Each,
+    Effort,
     find_candidates,
     inner_products,
     score_rows,
@@ -17,7 +18,6 @@ from mmsearch.search.dense import (
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.metadata import CHUNK_BITS
 
-FIRST_DEPTH = 500
 """Candidates of a field that are scored exactly: PQ64 keeps 0.98 of the ten best of 1,000,000 among
 so many, 0.95 among 200 (`benchmarks/ann.py`)."""
 _CHUNKS_PER_ITEM = 4
@@ -51,6 +51,7 @@ class Probe:
         queries: (n, dim) float32, in the field's space.
         allowed: Its rows that are alive and not filtered out.
         background: (n, dim) float32, a sample of the field's live vectors.
+        effort: How thoroughly to look.
         judges: For each query what looks at the first candidates, if anything does.
     """
 
@@ -58,6 +59,7 @@ class Probe:
     queries: FloatArray
     allowed: Selection
     background: FloatArray
+    effort: Effort
     judges: Sequence[Judge | None]
 
 
@@ -136,11 +138,12 @@ def _judged(
 
 def _candidates(probe: Probe, k: int, each: Each) -> list[Candidates]:
     """Return a field's best chunks for each query: of ``k`` items, or all that there are."""
-    depth = max(FIRST_DEPTH, _CHUNKS_PER_ITEM * k)
-    found = find_candidates(probe.field, probe.queries, depth, probe.allowed, each)
+    depth = max(probe.effort.depth, _CHUNKS_PER_ITEM * k)
+    effort = replace(probe.effort, depth=depth)
+    found = find_candidates(probe.field, probe.queries, effort, probe.allowed, each)
     while short := [n for n, mine in enumerate(found) if _is_short(mine, k)]:
-        depth *= 4
-        more = find_candidates(probe.field, probe.queries[short], depth, probe.allowed, each)
+        effort = replace(effort, depth=4 * effort.depth)
+        more = find_candidates(probe.field, probe.queries[short], effort, probe.allowed, each)
         for n, mine in zip(short, more, strict=True):
             found[n] = mine
     return found

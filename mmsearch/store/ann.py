@@ -6,6 +6,7 @@ with the codes of all segments added under their row numbers.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -189,6 +190,31 @@ def inner_products(vectors: NDArray[np.float16], query: FloatArray) -> FloatArra
     products = np.full(count, -np.inf, np.float32)  # also where a vector is not finite
     products[heap[heap >= 0]] = best[heap >= 0]
     return products
+
+
+def nearest(
+    queries: FloatArray, blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]], k: int
+) -> NDArray[np.int64]:
+    """Return the exact nearest of many rows, on all cores.
+
+    Args:
+        queries: (n, dim) float32.
+        blocks: The rows' numbers and vectors, a part at a time.
+        k: How many for each query.
+
+    Returns:
+        (n, k) int64 row numbers, the nearest first, -1 where there are no more.
+    """
+    faiss = _faiss()
+    best = np.full((len(queries), k), -np.inf, np.float32)
+    found = np.full((len(queries), k), -1)
+    for rows, vectors in blocks:
+        few, base = min(k, len(rows)), vectors.astype(np.float32)
+        scores, at = faiss.knn(queries, base, few, metric=faiss.METRIC_INNER_PRODUCT)
+        scores, both = np.hstack([best, scores]), np.hstack([found, rows[at]])
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        best, found = (np.take_along_axis(side, order, axis=1) for side in (scores, both))
+    return found
 
 
 def _faiss() -> Any:

@@ -31,6 +31,50 @@ class SegmentInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """What a setting has found of the exact 10 nearest.
+
+    Attributes:
+        nprobe: Inverted lists that were looked into.
+        depth: Candidates that were scored exactly.
+        ann_recall: ann_recall_at_10, the mean over the queries.
+    """
+
+    nprobe: int
+    depth: int
+    ann_recall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How a field is searched for queries of one modality, and what that promises.
+
+    Attributes:
+        asked: The queries' modality.
+        nprobe: Inverted lists to look into.
+        depth: Candidates to score exactly.
+        target: The ann_recall_at_10 that was asked for.
+        promised: That of this setting, on queries that it was not chosen by.
+        queries: How many it was chosen by, and as many promised on.
+        rows: What the field held.
+        recipe: That of the field; with another one the setting means nothing.
+        codebook: The codebook's file; trained anew, it keeps the setting but not the promise.
+        curve: All that was measured, on the queries that it was chosen by.
+    """
+
+    asked: Modality
+    nprobe: int
+    depth: int
+    target: float
+    promised: float
+    queries: int
+    rows: int
+    recipe: str
+    codebook: str
+    curve: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FieldInfo:
     """All vectors of one (space, modality).
 
@@ -41,6 +85,7 @@ class FieldInfo:
         codebook: The trained, empty FAISS index; ``None`` while the field is searched exactly.
         recipe: FAISS factory string of the codebook, ``"exact"`` without one.
         trained_rows: How many rows the field had when its codebook was trained.
+        tunings: For queries of some modalities, how to search it.
     """
 
     name: FieldName
@@ -49,11 +94,16 @@ class FieldInfo:
     codebook: FileInfo | None = None
     recipe: str = EXACT
     trained_rows: int = 0
+    tunings: tuple[Tuning, ...] = ()
 
     @property
     def rows(self) -> int:
         """Vectors on disk, those of deleted items included."""
         return sum(segment.rows for segment in self.segments)
+
+    def is_promised(self, tuning: Tuning) -> bool:
+        """Whether what a tuning promised still holds."""
+        return self.codebook is not None and self.codebook.name == tuning.codebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,4 +183,10 @@ def _field(raw: dict[str, Any]) -> FieldInfo:
         codebook=_file(raw["codebook"]),
         recipe=raw["recipe"],
         trained_rows=raw["trained_rows"],
+        tunings=tuple(_tuning(tuning) for tuning in raw.get("tunings", ())),
     )
+
+
+def _tuning(raw: dict[str, Any]) -> Tuning:
+    points = tuple(Point(**point) for point in raw["curve"])
+    return Tuning(**raw | {"asked": Modality(raw["asked"]), "curve": points})

@@ -54,14 +54,14 @@ class Runs:
             allowed: A bit for each row, the lowest of a byte first: which may come back.
 
         Returns:
-            (n, depth) int64 in no promised order, -1 where there are no more.
+            (n, depth) int64, nearest by their codes first, -1 where there are no more.
         """
         probes = self.runs[0].index.probe(queries, nprobe)
         found = [run.index.search(probes, depth, allowed) for run in self.runs]
         if len(found) == 1:
             return found[0][1]
         scores, rows = (np.hstack(side) for side in zip(*found, strict=True))
-        best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
         return np.take_along_axis(rows, best, axis=1)
 
 
