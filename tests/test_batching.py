@@ -11,8 +11,8 @@ from media import COLOURS, picture
 
 import mmsearch
 from mmsearch import Model, ModelError
-from mmsearch.encode.batching import Batching
-from mmsearch.records import FloatArray, Modality
+from mmsearch.encode.batching import Batching, input_bytes
+from mmsearch.records import FloatArray, Modality, Sound
 
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -87,7 +87,7 @@ class Gpu:
             "memory_reserved": lambda gpu: self.peak,
             "max_memory_allocated": lambda gpu: self.peak,
             "mem_get_info": lambda gpu: (1000 - self.peak, 1000),
-            "reset_peak_memory_stats": lambda gpu: None,
+            "reset_peak_memory_stats": lambda gpu: setattr(self, "peak", self.allocated),
             "empty_cache": lambda: None,
         }.items():
             monkeypatch.setattr(torch.cuda, name, value)
@@ -113,9 +113,42 @@ def test_batches_fill_half_of_what_a_gpu_has_free(monkeypatch: pytest.MonkeyPatc
     encoder = OnGpu(gpu, room=1000)
     batching = Batching(encoder)
     batching([["word"]] * 4)
+    assert batching.size == 4  # the weights came with it
+    batching([["word"]] * 4)
     assert batching.size == 32  # the power of two below half of 90
     batching([["word"]] * 100)
-    assert encoder.sizes == [4, 32, 32, 32, 4]
+    assert encoder.sizes == [4, 4, 32, 32, 32, 4]
+    monkeypatch.setattr("mmsearch.encode.batching.LARGEST_BYTES", 5 * input_bytes(["word"]))
+    modest = Batching(encoder)
+    for _ in range(2):
+        modest([["word"]] * 4)
+    assert modest.size == 5
+
+
+def test_a_network_on_the_cpu_is_not_measured_by_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    Gpu().install(monkeypatch)
+    batching = Batching(Narrow(Modality.TEXT, 1000, ERRORS[0]))
+    for _ in range(2):
+        batching([["word"]] * 16)
+    assert batching.size == 16
+
+
+def test_the_bytes_of_an_input_are_those_of_its_arrays() -> None:
+    array = np.zeros((3, 4), np.float32)
+    assert input_bytes(array) == 48
+    assert input_bytes({"a": array, "b": array}) == 96
+    assert input_bytes(Sound(array[0], 16_000)) >= 16
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["gpu", "python", "cpu"])
+def test_queries_are_embedded_with_little_memory(tmp_path: Path, error: Exception) -> None:
+    narrow = Model("fake", (Narrow(Modality.TEXT, 3, error),))
+    with mmsearch.create(tmp_path / "index", model=narrow) as index:
+        (tmp_path / "note.txt").write_text("red apple")
+        index.add(tmp_path / "note.txt")
+        found = index.search_many(["red"] * 10, k=1)
+        assert [len(hits) for hits in found] == [1] * 10
+        assert index.search("red apple " * 60)
 
 
 def test_batches_that_were_too_large_do_not_grow_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,5 +156,6 @@ def test_batches_that_were_too_large_do_not_grow_again(monkeypatch: pytest.Monke
     gpu.install(monkeypatch)
     encoder = OnGpu(gpu, room=2)
     batching = Batching(encoder)
-    batching([["word"]] * 4)
-    assert (encoder.sizes, batching.size) == ([4, 2, 2], 2)
+    for _ in range(2):
+        batching([["word"]] * 4)
+    assert (encoder.sizes, batching.size) == ([4, 2, 2, 2, 2], 2)

@@ -360,7 +360,7 @@ def test_an_error_of_the_source_is_raised_where_add_was_called(index: Index) -> 
 def test_the_source_is_not_read_far_ahead_of_the_encoder(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "QUEUED_CHUNKS", 4)
+    monkeypatch.setattr(pipeline, "QUEUED_MESSAGES", 4)
     given, lead = [0], [0]
     encode, done = FakeEncoder.encode, [0]
 

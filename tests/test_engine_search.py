@@ -236,7 +236,7 @@ def test_a_query_that_is_too_long_is_told(index: Index, caplog: pytest.LogCaptur
     index.search("red " * 10)
     assert not caplog.records
     index.search("red whale " * 30)
-    assert re.search(r"longer than the model .* the mean of its \d passages", caplog.text)
+    assert re.search(r"the query is long: it is embedded in \d passages .* their mean", caplog.text)
 
 
 def test_templates_are_averaged(media_index: Index) -> None:

@@ -22,11 +22,12 @@ from tiny_checkpoints import (
     write_open_clip,
 )
 
+from mmsearch.decode import decode_part
 from mmsearch.encode import load_model
 from mmsearch.encode.base import LocalEncoder
 from mmsearch.encode.open_clip_ import _bounded
 from mmsearch.errors import ModelError
-from mmsearch.records import FloatArray, Modality
+from mmsearch.records import FloatArray, Modality, Part
 
 TEXTS = ["a dog", "Dog, dog!", "two dogs on the grass, one of them asleep in the sun", ""]
 
@@ -144,8 +145,16 @@ def test_fits_until_the_tokenizer_cuts(folders: dict[str, Path], kind: str, fitt
     assert text.fits(whole)
     assert not text.fits(cut)
     assert text.fits("")
-    longest = 4 * OPEN_CLIP[kind]["text_cfg"]["context_length"]
+    longest = 8 * OPEN_CLIP[kind]["text_cfg"]["context_length"]
     assert text.limits.text_chars == longest
+
+
+def test_a_text_of_long_words_that_fits_stays_whole(folders: dict[str, Path]) -> None:
+    text = load_model(f"open_clip:local-dir:{folders['clip']}").encoders[0]
+    words = " ".join(["beautiful"] * 9)  # a token each in CLIP's vocabulary
+    assert text.fits(words)
+    part = Part("text", Modality.TEXT, text=words)
+    assert [said for _, said in decode_part(part, text.limits, text.fits)] == [words]
 
 
 def test_threads_share_one_network_and_one_tokenizer(

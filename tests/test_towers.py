@@ -98,7 +98,7 @@ def test_a_sequence_says_how_much_it_reads(tmp_path: Path) -> None:
     model = make(tmp_path, TextTower.GRU, ImageTower.VIT, SoundFeatures.LOG_MEL)
     encoder = model.encoders[0]
     assert [encoder.fits(text) for text in TEXTS] == [True, True, True, False]
-    assert encoder.limits.text_chars == 256
+    assert encoder.limits.text_chars == 512
     assert len(encoder.prepare(TEXTS[3])) == 64
 
 

@@ -3,7 +3,8 @@
 import gc
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from mmsearch.records import FloatArray
 log = logging.getLogger(__name__)
 
 LARGEST = 256
-"""No batch is larger: a GPU gains nothing, and the inputs of 336 px take 350 MB before it."""
+"""Inputs that a batch grows to at the most: a GPU gains nothing by more."""
+LARGEST_BYTES = 256 * 2**20
+"""What a batch that has grown takes before the network at the most."""
 
 
 class Batching:
@@ -24,13 +27,13 @@ class Batching:
 
     Attributes:
         encoder: What embeds.
-        size: How many inputs to give at once; found by what the first batch on a GPU takes of its
-            free memory; falls when memory has run out.
+        size: How many inputs to give at once; found by what a batch takes of a GPU's free memory;
+            falls when memory has run out.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.size = encoder, encoder.batch_size
-        self._measured = False
+        self._loaded = self._measured = False
 
     def __call__(self, prepared: Sequence[Any]) -> FloatArray:
         """Embed prepared inputs: (n, dim) float32.
@@ -58,15 +61,28 @@ class Batching:
             _free()
 
     def _encode(self, batch: Sequence[Any]) -> FloatArray:
-        """Embed one batch; the first on a GPU that has its weights says how many would fit."""
-        if self._measured or not on_gpu():
-            return self.encoder.encode(batch)
+        """Embed one batch; on a GPU the second, when weights are there, says how many would fit."""
+        if self._measured or not self._loaded or not on_gpu():
+            found, self._loaded = self.encoder.encode(batch), True
+            return found
         with GpuUse() as use:
             found = self.encoder.encode(batch)
         if room := use.room(len(batch)):
             fitting = 2 ** int(np.log2(max(1, room // 2)))
-            self.size, self._measured = max(self.size, min(fitting, LARGEST)), True
+            most = min(LARGEST, LARGEST_BYTES // max(1, input_bytes(batch[0])))
+            self.size, self._measured = max(self.size, min(fitting, most)), True
         return found
+
+
+def input_bytes(prepared: Any) -> int:
+    """Bytes of a prepared input's arrays, whatever an adapter keeps them in."""
+    if isinstance(prepared, np.ndarray):
+        return prepared.nbytes
+    if isinstance(prepared, Mapping):
+        return sum(map(input_bytes, prepared.values()))
+    if is_dataclass(prepared):
+        return sum(input_bytes(getattr(prepared, part.name)) for part in fields(prepared))
+    return sys.getsizeof(prepared)
 
 
 def ran_out(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, hub_folder
 from mmsearch.encode.open_clip_recipe import LIKE, LOCAL, Recipe, find_recipe
 from mmsearch.encode.torch_ import (
-    CHARS_PER_TOKEN,
+    MOST_CHARS_PER_TOKEN,
     Lazy,
     identity_sha256,
     load_error,
@@ -141,9 +141,9 @@ class TextEncoder(CheckpointEncoder[Checkpoint]):
 
     @property
     def limits(self) -> InputLimits:
-        """Passages that usually fit the context."""
+        """More than the context holds, as a rule: ``fits`` decides."""
         context = self._checkpoint.tokenizer().context_length
-        return InputLimits(text_chars=CHARS_PER_TOKEN * context)
+        return InputLimits(text_chars=MOST_CHARS_PER_TOKEN * context)
 
     def fits(self, text: str) -> bool:
         """Whether the tokenizer keeps the whole text."""

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 CHARS_PER_TOKEN = 4
 """English averages four characters a token; where a text has fewer, ``fits`` says so."""
+MOST_CHARS_PER_TOKEN = 8
+"""Hardly any text has more, so that one that fits a context is not cut."""
 
 
 class Lazy(Generic[T]):

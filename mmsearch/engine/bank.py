@@ -18,6 +18,7 @@ import numpy as np
 from mmsearch.cache import keep
 from mmsearch.config import cache_folder
 from mmsearch.encode import Encoder
+from mmsearch.encode.batching import Batching
 from mmsearch.records import FloatArray
 
 
@@ -70,6 +71,4 @@ def bank_vectors(encoder: Encoder) -> FloatArray:
 
 
 def _embed(encoder: Encoder, texts: tuple[str, ...]) -> FloatArray:
-    size = encoder.batch_size
-    batches = (texts[at : at + size] for at in range(0, len(texts), size))
-    return np.concatenate([encoder.encode([encoder.prepare(t) for t in b]) for b in batches])
+    return Batching(encoder)([encoder.prepare(text) for text in texts])

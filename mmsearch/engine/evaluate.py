@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encode import Model, asking, load_model
 from mmsearch.engine.jobs import Job, prepare
-from mmsearch.engine.pipeline import Batcher
+from mmsearch.engine.pipeline import Batcher, Cores
 from mmsearch.errors import UsageError
 from mmsearch.metrics import first_relevant_ranks, hit_at_k
 from mmsearch.records import FieldName, FloatArray, Item, Modality
@@ -81,7 +81,7 @@ Embedded: TypeAlias = tuple[NDArray[np.int64], FloatArray]
 def _embed_rows(items: Sequence[Item], model: Model) -> list[Job]:
     """Embed items; those of which a part fails are left out."""
     jobs = [Job(item, "", None) for item in items]
-    batcher = Batcher(model, lambda job: None)
+    batcher = Batcher(model, Cores(), lambda job: None)
     for job in jobs:
         for prepared in prepare(job, model):
             batcher.add(prepared)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from mmsearch.decode import quiet_pillow
 from mmsearch.encode import Model
 from mmsearch.engine.jobs import Job, Prepared
-from mmsearch.engine.pipeline import Batcher, Judge, Message, Pipeline
+from mmsearch.engine.pipeline import Batcher, Cores, Judge, Message, Pipeline
 from mmsearch.engine.report import Report
 from mmsearch.engine.signals import uninterrupted
 from mmsearch.engine.triage import Outcome, Verdict
@@ -49,7 +49,8 @@ class Ingest(ABC, Generic[T]):
         self._model = model
         self._judge = judge
         self._progress = progress
-        self._batcher = Batcher(model, self._finish)
+        self._cores = Cores()
+        self._batcher = Batcher(model, self._cores, self._finish)
         self._batch = Batch()
         self._committed_s = time.monotonic()
         self.report = Report()
@@ -61,7 +62,7 @@ class Ingest(ABC, Generic[T]):
 
     def _ingest(self, found: Iterable[T]) -> None:
         """Encode everything that is found; its last part waits for a commit."""
-        pipeline = Pipeline(found, self._judge, self._model, self._batcher.cores)
+        pipeline = Pipeline(found, self._judge, self._model, self._cores)
         with quiet_pillow(), pipeline.running() as messages:
             for message in messages:
                 self._take(message)

@@ -13,15 +13,16 @@ from contextlib import contextmanager
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from mmsearch.encode import Model
-from mmsearch.encode.batching import Batching
+from mmsearch.encode.batching import Batching, input_bytes
 from mmsearch.encode.compute import on_gpu
 from mmsearch.engine.jobs import Job, Prepared, prepare
 from mmsearch.engine.triage import Verdict
 from mmsearch.records import FieldName
 
 WORKERS = os.cpu_count() or 1
-QUEUED_CHUNKS = 256
-"""At 336 pixels a picture this is 350 MB of float32, at the embedded model's size 13 MB."""
+QUEUED_MESSAGES = 256
+QUEUED_BYTES = 256 * 2**20
+"""Of prepared chunks: 190 pictures of 336 px in float32, all 256 at the embedded model's size."""
 _POLL_S = 0.2
 
 Message: TypeAlias = Prepared | Job | Verdict | BaseException
@@ -44,8 +45,8 @@ class Judge(Protocol[T_contra]):
 class Cores:
     """Lets either the decoders or a network compute, where both would use the same cores.
 
-    A matrix product takes as long as its slowest thread, which is the one beside a decoder: side
-    by side, everything took up to a quarter longer. Finding and reading files goes on meanwhile.
+    A matrix product takes as long as its slowest thread, which is the one beside a decoder.
+    Finding and reading files goes on meanwhile.
     """
 
     def __init__(self) -> None:
@@ -59,12 +60,39 @@ class Cores:
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Around a network's batch; a GPU needs no cores."""
-        if not on_gpu():
-            self._free.clear()
         try:
+            if not on_gpu():
+                self._free.clear()
             yield
         finally:
             self._free.set()
+
+    def release(self) -> None:
+        """Let all go on, whatever an interrupt has left."""
+        self._free.set()
+
+
+class Room:
+    """Bounds the bytes that wait in a queue; a chunk that is larger than all of it waits alone."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._free = self._all = size_bytes
+        self._left = threading.Condition()
+
+    def enter(self, size_bytes: int, timeout: float) -> bool:
+        """Take room, or tell that there was none for so many seconds."""
+        with self._left:
+            wanted = min(size_bytes, self._all)
+            if not self._left.wait_for(lambda: self._free >= wanted, timeout):
+                return False
+            self._free -= wanted
+            return True
+
+    def leave(self, size_bytes: int) -> None:
+        """Give the room of a chunk back."""
+        with self._left:
+            self._free += min(size_bytes, self._all)
+            self._left.notify_all()
 
 
 class Pipeline(Generic[T]):
@@ -80,7 +108,8 @@ class Pipeline(Generic[T]):
         self._judge = judge
         self._model = model
         self._cores = cores
-        self._messages: queue.Queue[Message | None] = queue.Queue(QUEUED_CHUNKS)
+        self._messages: queue.Queue[Message | None] = queue.Queue(QUEUED_MESSAGES)
+        self._room = Room(QUEUED_BYTES)
         self._under_way = threading.Semaphore(2 * WORKERS)
         self._stopped = threading.Event()
 
@@ -93,12 +122,15 @@ class Pipeline(Generic[T]):
             yield self._receive()
         finally:
             self._stopped.set()
+            self._cores.release()
             feeder.join()
 
     def _receive(self) -> Iterator[Message]:
         while (message := self._messages.get()) is not None:
             if isinstance(message, BaseException):
                 raise message
+            if isinstance(message, Prepared):
+                self._room.leave(input_bytes(message.value))
             yield message
 
     def _feed(self) -> None:
@@ -147,6 +179,10 @@ class Pipeline(Generic[T]):
 
     def _put(self, message: Message | None) -> bool:
         """Queue a message; False when nobody reads any more."""
+        size = input_bytes(message.value) if isinstance(message, Prepared) else 0
+        while not self._room.enter(size, _POLL_S):
+            if self._stopped.is_set():
+                return False
         while not self._stopped.is_set():
             try:
                 self._messages.put(message, timeout=_POLL_S)
@@ -159,9 +195,9 @@ class Pipeline(Generic[T]):
 class Batcher:
     """Collects prepared chunks for each field and encodes them a batch at a time."""
 
-    def __init__(self, model: Model, finished: Callable[[Job], None]) -> None:
-        self.cores = Cores()
+    def __init__(self, model: Model, cores: Cores, finished: Callable[[Job], None]) -> None:
         self._model = model
+        self._cores = cores
         self._finished = finished
         self._waiting: dict[FieldName, list[Prepared]] = {}
         self._encoders: dict[FieldName, Batching] = {}
@@ -192,7 +228,7 @@ class Batcher:
 
     def _encode(self, name: FieldName) -> None:
         batch = self._waiting.pop(name)
-        with self.cores.taken():
+        with self._cores.taken():
             vectors = self._encoder(name)([prepared.value for prepared in batch])
         for prepared, vector in zip(batch, vectors, strict=True):
             prepared.job.fill(name, prepared.row, vector)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL.Image import Image
 
 from mmsearch.encode import AskingEncoder, Encoder, Model
+from mmsearch.encode.batching import Batching
 from mmsearch.engine.jobs import decode_for
 from mmsearch.errors import DecodeError, UsageError, one_line
 from mmsearch.records import FieldName, FloatArray, Modality, Part, Sound
@@ -109,17 +110,18 @@ def _embed_all(model: Model, name: FieldName, values: Sequence[object]) -> list[
     sums = np.zeros((len(values), encoder.space.dim), np.float32)
     chunks = ((n, c) for n, value in enumerate(values) for c in decoded(name, encoder, value))
     passages = np.zeros(len(values), np.int64)
-    while batch := list(islice(chunks, encoder.batch_size)):
+    batching = Batching(encoder)
+    while batch := list(islice(chunks, batching.size)):
         prepared = [prepare(chunk) for _, chunk in batch]
         numbers = [n for n, _ in batch]
-        np.add.at(sums, numbers, encoder.encode(prepared))
+        np.add.at(sums, numbers, batching(prepared))
         np.add.at(passages, numbers, 1)
     if name.modality is Modality.TEXT and passages.max(initial=0) > 1:
         log.warning(
-            "the query is longer than the model reads at once (%s): the mean of its %d passages "
-            "is searched; a shorter one finds more",
-            name.space,
+            "the query is long: it is embedded in %d passages (%s), and their mean is searched; a "
+            "shorter one finds more",
             passages.max(),
+            name.space,
         )
     for value, count in zip(values, passages, strict=True):
         if not count:  # a film without sound, say

@@ -10,7 +10,7 @@ from PIL.Image import Image
 
 from mmsearch.config import InputLimits
 from mmsearch.encode.compute import Compute
-from mmsearch.encode.torch_ import CHARS_PER_TOKEN, Lazy
+from mmsearch.encode.torch_ import MOST_CHARS_PER_TOKEN, Lazy
 from mmsearch.encode.towers.features import MAX_SECONDS, pixels, spectrogram
 from mmsearch.encode.towers.shapes import Gru, Transformer
 from mmsearch.encode.towers.weights import Weights
@@ -101,8 +101,8 @@ class SequenceEncoder(_TowerEncoder):
 
     @property
     def limits(self) -> InputLimits:
-        """Passages of about as many tokens as the network reads."""
-        return InputLimits(text_chars=CHARS_PER_TOKEN * self._tokens)
+        """More than the network reads, as a rule: ``fits`` decides."""
+        return InputLimits(text_chars=MOST_CHARS_PER_TOKEN * self._tokens)
 
     @property
     def _tokens(self) -> int:
