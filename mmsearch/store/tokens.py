@@ -47,6 +47,9 @@ def words(text: str) -> list[str]:
     Chinese, Japanese, Korean, Thai, Khmer or Burmese yields its characters and its overlapping
     pairs, so that a query of one character finds as well as a longer one.
     """
+    if text.isascii():  # every character is spaced: most of what an import has to do
+        runs = text.translate(_SEPARATORS).split()
+        return [piece for run in runs for piece in _with_pieces(run)]
     found: list[str] = []
     for run in _RUNS.findall(_normalized(text).translate(_SEPARATORS)):
         if _IS_UNSPACED.match(run):
@@ -58,8 +61,6 @@ def words(text: str) -> list[str]:
 
 
 def _normalized(text: str) -> str:
-    if text.isascii():
-        return text
     decomposed = unicodedata.normalize("NFKD", text)
     return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
 
