@@ -7,6 +7,7 @@ Unicode rules are Python's, and the same when a passage is written and when it i
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import chain
 
 MAX_WORD_CHARS = 64
 """Longer words (base64, hashes) are cut; FTS5's Porter stemmer leaves such words alone too."""
@@ -49,7 +50,7 @@ def words(text: str) -> list[str]:
     """
     if text.isascii():  # every character is spaced: most of what an import has to do
         runs = text.translate(_SEPARATORS).split()
-        return [piece for run in runs for piece in _with_pieces(run)]
+        return list(chain.from_iterable(map(_with_pieces, runs)))
     found: list[str] = []
     for run in _RUNS.findall(_normalized(text).translate(_SEPARATORS)):
         if _IS_UNSPACED.match(run):
