@@ -54,15 +54,18 @@ class Importer:
         """Take in all shards of some sources; Ctrl-C keeps what is committed."""
         started = time.monotonic()
         try:
-            with collector_paused():
-                for step in ahead(self._steps(sources)):
-                    with uninterrupted():
-                        self._take(step)
+            self._take_all(sources)
             settle(self._writer)
         except KeyboardInterrupt:
             self.report.interrupted = True
         self.report.seconds = time.monotonic() - started
         return self.report
+
+    def _take_all(self, sources: Mapping[str, Sequence[Shard]]) -> None:
+        with collector_paused():
+            for step in ahead(self._steps(sources)):
+                with uninterrupted():
+                    self._take(step)
 
     def _take(self, step: "_Step") -> None:
         if step.entries or step.removed:
