@@ -40,6 +40,11 @@ def test_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_are_those_beside_other_letters(text: str) -> None:
+    assert [*words(text), "e"] == words(f"{text} \u00e9")
+
+
 @given(st.text())
 def test_words_fold_the_same_twice(text: str) -> None:
     for word in words(text):

@@ -234,7 +234,7 @@ STEPS: dict[str, tuple[Any, str, Any]] = {
     "flush": (os, "fsync", _no_space),
     "rename": (os, "replace", _no_space),
     "catalog": (CatalogWriter, "_add", _catalog_full),
-    "records": (Update, "put_item", _lmdb_full),
+    "records": (Update, "put_items", _lmdb_full),
     "manifest": (Update, "put_manifest", _no_space),
 }
 

@@ -1,5 +1,6 @@
 """Embeddings of other programs: what comes in is found, and goes out as it came."""
 
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -379,3 +380,16 @@ def test_an_export_touches_nothing_else(index: Index, tmp_path: Path) -> None:
     assert index.export(tmp_path / "laion-2.5b") == 2
     with pytest.raises(UsageError, match="there is no folder"):
         index.export(tmp_path / "gone/out.parquet")
+
+
+def test_an_import_puts_off_the_collector_and_lets_it_go_on(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during: list[bool] = []
+    folder = clip_folder(tmp_path / "emb")
+    index.add_vectors(folder, progress=lambda _: during.append(gc.isenabled()))
+    monkeypatch.setattr(importing.Importer, "_take", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        index.add_vectors(clip_folder(tmp_path / "more"))
+    assert set(during) == {False}
+    assert gc.isenabled()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from mmsearch.encode import Model
+from mmsearch.engine.collector import collector_paused
 from mmsearch.engine.imported import Block, own_name
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.report import Report
@@ -22,8 +23,9 @@ from mmsearch.store.reader import Reader
 from mmsearch.store.writer import Batch, Entry, Writer
 
 T = TypeVar("T")
-BLOCK_ROWS = 10_000
-"""Rows of a commit: 40 MB of 512-d vectors, as float32."""
+BLOCK_ROWS = 25_000
+"""Rows of a commit: 50 MB of 512-d vectors as float32. A commit writes most pages of the databases
+whose keys are hashes, so that few large ones write less."""
 
 
 class Importer:
@@ -52,14 +54,18 @@ class Importer:
         """Take in all shards of some sources; Ctrl-C keeps what is committed."""
         started = time.monotonic()
         try:
-            for step in ahead(self._steps(sources)):
-                with uninterrupted():
-                    self._take(step)
+            self._take_all(sources)
             settle(self._writer)
         except KeyboardInterrupt:
             self.report.interrupted = True
         self.report.seconds = time.monotonic() - started
         return self.report
+
+    def _take_all(self, sources: Mapping[str, Sequence[Shard]]) -> None:
+        with collector_paused():
+            for step in ahead(self._steps(sources)):
+                with uninterrupted():
+                    self._take(step)
 
     def _take(self, step: "_Step") -> None:
         if step.entries or step.removed:
@@ -121,7 +127,7 @@ class _Step:
 def ahead(values: Iterator[T]) -> Iterator[T]:
     """The same values, each made in a thread of its own while the one before is used.
 
-    SQLite and FAISS leave Python's lock to others while they work: a third of the time.
+    SQLite, LMDB and NumPy leave Python's lock to others while they work.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="mmsearch-ahead") as pool:
         coming = pool.submit(next, values, None)

@@ -21,7 +21,7 @@ from mmsearch.store.columns import (
     stored_text,
 )
 from mmsearch.store.database import connect_writing, damaged, one_integer, transaction, translated
-from mmsearch.store.lexical import term_frequencies
+from mmsearch.store.lexical import add_passages, remove_passages
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.seal import Descriptor, breach, read_seal, remove_seal, write_seal
 from mmsearch.store.tokens import words
@@ -164,38 +164,16 @@ class CatalogWriter(Closing):
                 for item, row in zip(items, rows, strict=True)
             ),
         )
-        passages = [(chunk, " ".join(words(text))) for item in items for chunk, text in item.texts]
-        self._connection.executemany("INSERT INTO passage(rowid, words) VALUES (?, ?)", passages)
-        self._count([text for _, text in passages], +1)
+        passages = {chunk: " ".join(words(text)) for item in items for chunk, text in item.texts}
+        add_passages(self._connection, passages)
 
     def _remove(self, ids: Sequence[int]) -> None:
         marks = ",".join("?" * len(ids))
         rows = self._connection.execute(f"SELECT id FROM item WHERE id IN ({marks})", ids)
         ids = [row[0] for row in rows]  # a caller may name dead items again and again
         spans = [(item_id << CHUNK_BITS, ((item_id + 1) << CHUNK_BITS) - 1) for item_id in ids]
-        texts: list[str] = []
-        for span in spans:
-            found = self._connection.execute(
-                "SELECT words FROM passage WHERE rowid BETWEEN ? AND ?", span
-            )
-            texts.extend(row[0] for row in found)
-        self._connection.executemany("DELETE FROM passage WHERE rowid BETWEEN ? AND ?", spans)
+        remove_passages(self._connection, spans)
         self._connection.executemany("DELETE FROM item WHERE id = ?", ((i,) for i in ids))
-        self._count(texts, -1)
-
-    def _count(self, texts: Sequence[str], sign: int) -> None:
-        """Keep the number of passages, and of passages per term, up to date."""
-        changes = [(term, sign * n) for term, n in term_frequencies(self._connection, texts)]
-        self._connection.executemany(
-            "INSERT INTO term VALUES (?, ?)"
-            " ON CONFLICT DO UPDATE SET passages = passages + excluded.passages",
-            changes,
-        )
-        if sign < 0:
-            self._connection.executemany(
-                "DELETE FROM term WHERE term = ? AND passages <= 0", ((t,) for t, _ in changes)
-            )
-        self._connection.execute("UPDATE state SET passages = passages + ?", (sign * len(texts),))
 
     def rebuild(self, items: Iterable[CatalogItem], stamp: int) -> None:
         """Replace everything, in one transaction: readers see the old rows until it ends.

@@ -5,6 +5,7 @@ A file is its payload followed by one xxh3-64 for each block of ``BLOCK_BYTES``.
 checked on its own when it is first read: opening a large file costs its table, not its payload.
 """
 
+import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,11 +95,11 @@ class CheckedFile:
         self.info = info
         if self.path.stat().st_size != info.size_bytes:
             raise self._damaged("its length has changed")
-        self._bytes: NDArray[np.uint8] = (
-            np.memmap(self.path, dtype=np.uint8, mode="r")
-            if info.size_bytes
-            else np.empty(0, dtype=np.uint8)
-        )
+        self._map: mmap.mmap | None = None  # an empty file cannot be mapped
+        if info.size_bytes:
+            with self.path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._bytes: NDArray[np.uint8] = np.frombuffer(self._map or b"", np.uint8)
         table = self._bytes[info.payload_bytes :].tobytes()
         if xxhash.xxh3_64_hexdigest(table) != info.digest:
             raise self._damaged("its table of checksums has changed")
@@ -125,6 +126,16 @@ class CheckedFile:
             if not self._block_is_sound(int(block)):
                 raise self._damaged(f"block {block} fails its checksum")
             self._checked[block] = True
+
+    def release(self, blocks: NDArray[np.int64]) -> None:
+        """Let go of the memory from the first to the last of some blocks, which can be read again.
+
+        Whoever streams through a file would otherwise hold all of it in memory in the end.
+        """
+        if self._map is not None and len(blocks):
+            start = int(blocks.min()) * BLOCK_BYTES // mmap.PAGESIZE * mmap.PAGESIZE
+            length = (int(blocks.max()) + 1) * BLOCK_BYTES - start
+            self._map.madvise(mmap.MADV_DONTNEED, start, min(length, len(self._map) - start))
 
     def damaged_blocks(self) -> NDArray[np.int64]:
         """Check every block again, from the file: the numbers of those that fail."""

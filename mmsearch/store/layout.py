@@ -39,8 +39,9 @@ def catalog_item(stored: StoredItem, passage: Callable[[int], str | None]) -> Ca
     pairs = zip(stored.item.parts, stored.chunks, strict=True)
     silent = [part.text for part, chunks in pairs if part.text and not chunks]
     texts = [(stored.name_id, "\n".join([stored.item.name, *silent]))]
-    for chunk_id in stored.chunk_ids(Modality.TEXT):
-        part, chunk = stored.locate(chunk_id)
+    for chunk_id, part, chunk in stored.placed():
+        if part.modality is not Modality.TEXT:
+            continue
         text = part.text[_span(chunk.start, chunk.end)] if part.text else passage(chunk_id)
         if text:
             texts.append((chunk_id, text))

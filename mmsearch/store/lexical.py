@@ -15,9 +15,10 @@ The bound counts every distinct term of the query, found or not. So a passage th
 commonest word of a query scores near 0, and scores of different queries compare.
 """
 
+import json
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmsearch.store.tokens import words
@@ -29,13 +30,22 @@ _MAX_QUERY_CHARS = 10_000
 MAX_SCORED = 20_000
 """Passages scored by one statement: FTS5 takes about 2.5 µs each (`benchmarks/where.py`)."""
 
+_PENDING_BYTES = 16 * 2**20
+_PIECE_CHARS = 16 * 2**20
+
 SCHEMA = (
     "CREATE VIRTUAL TABLE passage USING fts5(words, tokenize = 'porter ascii')",
+    # What FTS5 gathers in memory before it writes a part of its index, which it merges later on; by
+    # default 1 MiB.
+    f"INSERT INTO passage(passage, rank) VALUES ('hashsize', {_PENDING_BYTES})",
     # In how many passages a term is. FTS5 could say, after a walk through all its postings.
     "CREATE TABLE term (term TEXT PRIMARY KEY, passages INTEGER NOT NULL) WITHOUT ROWID",
 )
+_EACH = "SELECT CAST(key AS INTEGER), value FROM json_each(?)"
+"""Rows of (id, text) from a JSON object: one statement for all, during which other threads run."""
 _STEMMER = (
     "CREATE VIRTUAL TABLE temp.stem USING fts5(words, content = '', tokenize = 'porter ascii')",
+    f"INSERT INTO temp.stem(stem, rank) VALUES ('hashsize', {_PENDING_BYTES})",
     "CREATE VIRTUAL TABLE temp.stem_term USING fts5vocab(temp, stem, row)",
     "CREATE VIRTUAL TABLE temp.stem_place USING fts5vocab(temp, stem, instance)",
 )
@@ -50,19 +60,67 @@ class _Term:
     idf: float
 
 
-def _fill_stemmer(connection: sqlite3.Connection, texts: Iterable[str]) -> None:
-    """Index texts in memory, under 0, 1, 2, ...: what FTS5 makes of words is asked of FTS5."""
+def add_passages(connection: sqlite3.Connection, passages: Mapping[int, str]) -> None:
+    """Insert passages (words between spaces) under their chunk ids, and count their terms."""
+    # FTS5 writes out what it has gathered whenever an id is lower than the one before.
+    for piece in _pieces(sorted(passages.items())):
+        texts = json.dumps(piece, ensure_ascii=False)
+        connection.execute(f"INSERT INTO passage(rowid, words) {_EACH}", (texts,))
+        _count(connection, texts, len(piece))
+
+
+def remove_passages(connection: sqlite3.Connection, spans: Iterable[tuple[int, int]]) -> None:
+    """Remove the passages whose ids lie in some spans (first and last), and their counts."""
+    passages: dict[int, str] = {}
+    for span in spans:
+        within = "FROM passage WHERE rowid BETWEEN ? AND ?"
+        passages.update(connection.execute(f"SELECT rowid, words {within}", span))
+        connection.execute(f"DELETE {within}", span)
+    for piece in _pieces(passages.items()):
+        _count(connection, json.dumps(piece, ensure_ascii=False), -len(piece))
+
+
+def _pieces(passages: Iterable[tuple[int, str]]) -> Iterator[Mapping[int, str]]:
+    """The same passages, some at a time: SQLite takes no text of more than a billion bytes."""
+    piece, chars = {}, 0
+    for chunk_id, text in passages:
+        piece[chunk_id] = text
+        chars += len(text)
+        if chars > _PIECE_CHARS:
+            yield piece
+            piece, chars = {}, 0
+    if piece:
+        yield piece
+
+
+def _count(connection: sqlite3.Connection, texts: str, change: int) -> None:
+    """Keep the number of passages, and of passages per term, up to date.
+
+    Args:
+        connection: Inside a transaction.
+        texts: The passages that are new or gone, as a JSON object.
+        change: How many passages there are more; negative when they are gone.
+    """
+    _fill_stemmer(connection, texts)
+    connection.execute(
+        "INSERT INTO term SELECT term, ? * doc FROM temp.stem_term WHERE true"
+        " ON CONFLICT DO UPDATE SET passages = passages + excluded.passages",
+        (1 if change > 0 else -1,),
+    )
+    if change < 0:
+        connection.execute(
+            "DELETE FROM term WHERE passages <= 0 AND term IN (SELECT term FROM temp.stem_term)"
+        )
+    connection.execute("UPDATE state SET passages = passages + ?", (change,))
+
+
+def _fill_stemmer(connection: sqlite3.Connection, texts: str) -> None:
+    """Index a JSON object of texts in memory: what FTS5 makes of words is asked of FTS5."""
     if not connection.execute("SELECT 1 FROM temp.sqlite_schema LIMIT 1").fetchone():
         for statement in _STEMMER:
             connection.execute(statement)
     connection.execute("INSERT INTO temp.stem(stem) VALUES ('delete-all')")
-    connection.executemany("INSERT INTO temp.stem(rowid, words) VALUES (?, ?)", enumerate(texts))
-
-
-def term_frequencies(connection: sqlite3.Connection, texts: Iterable[str]) -> list[tuple[str, int]]:
-    """For each term of the texts (words between spaces): how many of the texts hold it."""
-    _fill_stemmer(connection, texts)
-    return connection.execute("SELECT term, doc FROM temp.stem_term").fetchall()
+    connection.execute(f"INSERT INTO temp.stem(rowid, words) {_EACH}", (texts,))
 
 
 def rank(
@@ -96,7 +154,7 @@ def rank(
 def _query_terms(connection: sqlite3.Connection, query: str, n_passages: int) -> list[_Term]:
     """The query's distinct stems, rarest first, those that are nowhere in front."""
     distinct = list(dict.fromkeys(words(query[:_MAX_QUERY_CHARS])))
-    _fill_stemmer(connection, distinct)
+    _fill_stemmer(connection, json.dumps(dict(enumerate(distinct)), ensure_ascii=False))
     stems = connection.execute("SELECT DISTINCT term, doc FROM temp.stem_place ORDER BY doc DESC")
     word_of: Mapping[str, str] = {stem: distinct[place] for stem, place in stems}
     counts = dict.fromkeys(word_of, 0)

@@ -132,8 +132,16 @@ def with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:
 
 def _sample(field: Field, recipe: str) -> FloatArray:
     count = min(field.rows, training_rows(recipe, field.info.dim))
-    rows = np.random.default_rng(_SEED).choice(field.rows, count, replace=False)
-    return field.gather(np.sort(rows))
+    rows = np.sort(np.random.default_rng(_SEED).choice(field.rows, count, replace=False))
+    sample = np.empty((count, field.info.dim), np.float32)
+    start = filled = 0
+    for segment in field.segments:  # streamed: gathered at once, they would take twice the memory
+        within = rows[(start <= rows) & (rows < start + segment.rows)] - start
+        for _, vectors in segment.blocks(within):
+            sample[filled : filled + len(vectors)] = vectors
+            filled += len(vectors)
+        start += segment.rows
+    return sample
 
 
 def _write_codes(

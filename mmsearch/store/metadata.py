@@ -2,9 +2,9 @@
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 import lmdb
@@ -54,6 +54,14 @@ class StoredItem:
         """The id under which the catalog keeps the item's name: no chunk's."""
         return (self.id << CHUNK_BITS) | (MAX_CHUNKS - 1)
 
+    def placed(self) -> Iterator[tuple[int, Part, Chunk]]:
+        """Return each chunk's id, ascending, its part and its stretch."""
+        chunk_id = self.id << CHUNK_BITS
+        for part, chunks in zip(self.item.parts, self.chunks, strict=True):
+            for chunk in chunks:
+                yield chunk_id, part, chunk
+                chunk_id += 1
+
     def locate(self, chunk_id: int) -> tuple[Part, Chunk]:
         """Return the part and the stretch that a chunk id stands for."""
         ordinal = chunk_id & (MAX_CHUNKS - 1)
@@ -65,17 +73,11 @@ class StoredItem:
 
     def chunk_ids(self, modality: Modality) -> list[int]:
         """Return the ids of the chunks of one modality, ascending."""
-        starts = accumulate((len(chunks) for chunks in self.chunks), initial=self.id << CHUNK_BITS)
-        return [
-            chunk_id
-            for part, chunks, start in zip(self.item.parts, self.chunks, starts, strict=False)
-            if part.modality is modality
-            for chunk_id in range(start, start + len(chunks))
-        ]
+        return [chunk_id for chunk_id, part, _ in self.placed() if part.modality is modality]
 
     def passage_ids(self) -> list[int]:
         """Return the ids of the chunks whose texts are kept: those of text files."""
-        return [i for i in self.chunk_ids(Modality.TEXT) if self.locate(i)[0].path]
+        return [i for i, part, _ in self.placed() if part.modality is Modality.TEXT and part.path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +231,20 @@ class Update(Snapshot):
         """Set the manifest, with the transaction that wrote it."""
         self._put(b"meta", _MANIFEST, _ID.pack(self._transaction.id()) + manifest.to_json())
 
-    def put_item(self, stored: StoredItem) -> None:
-        """Add a live item, or replace what is remembered of its fingerprint."""
-        item_id = _ID.pack(stored.id)
-        self._put(b"items", item_id, _encode_item(stored))
-        self._put(b"keys", stored.item.key, item_id)
-        self._put(b"contents", bytes.fromhex(stored.contents) + item_id, b"")
-        self._delete(b"failures", stored.item.key)
+    def put_items(self, items: Iterable[StoredItem]) -> None:
+        """Add live items, or replace what is remembered of their fingerprints."""
+        records, keys, contents = [], [], []
+        for stored in items:
+            item_id = _ID.pack(stored.id)
+            records.append((item_id, _encode_item(stored)))
+            keys.append((stored.item.key, item_id))
+            contents.append((bytes.fromhex(stored.contents) + item_id, b""))
+        self._put_many(b"items", records)
+        self._put_many(b"keys", keys)
+        self._put_many(b"contents", contents)
+        if self.count(b"failures"):
+            for key, _ in keys:
+                self._delete(b"failures", key)
 
     def remove_item(self, stored: StoredItem) -> None:
         """Turn a live item into a tombstone."""
@@ -301,6 +310,12 @@ class Update(Snapshot):
             key, _checksum(database, key, value) + value, db=self._databases[database]
         )
 
+    def _put_many(self, database: bytes, pairs: list[tuple[bytes, bytes]]) -> None:
+        """Put records in the order of their keys: those of one page come together."""
+        pairs.sort(key=itemgetter(0))
+        with self._transaction.cursor(self._databases[database]) as cursor:
+            cursor.putmulti((k, _checksum(database, k, value) + value) for k, value in pairs)
+
     def _delete(self, database: bytes, key: bytes) -> None:
         self._transaction.delete(key, db=self._databases[database])
 
@@ -316,10 +331,7 @@ def manifest_of(sealed: bytes) -> Manifest:
 
 
 def _checksum(database: bytes, key: bytes, value: bytes) -> bytes:
-    hasher = xxhash.xxh3_64(database)
-    hasher.update(key)
-    hasher.update(value)
-    return hasher.digest()
+    return xxhash.xxh3_64_digest(database + key + value)
 
 
 def _encode_item(stored: StoredItem) -> bytes:

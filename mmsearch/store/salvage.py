@@ -148,7 +148,7 @@ def _settle_items(
         earlier = update.item_id(stored.item.key)
         if earlier is not None and earlier != stored.id and (old := update.item(earlier)):
             update.remove_item(old)
-        update.put_item(stored)
+        update.put_items([stored])
 
 
 def _has_passages(snapshot: Snapshot, stored: StoredItem) -> bool:

@@ -57,8 +57,11 @@ class Segment:
         wanted = np.arange(self.rows) if rows is None else rows
         for start in range(0, len(wanted), _STREAM_ROWS):
             some = wanted[start : start + _STREAM_ROWS]
-            self.check(some)
-            yield self.ids[some], self._vectors[some]
+            blocks = self._blocks(some)
+            self.file.check(blocks)
+            vectors = self._vectors[some]  # a copy
+            self.file.release(blocks)
+            yield self.ids[some], vectors
 
     def rows_in(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows whose vectors lie, or begin or end, in some blocks of the file."""

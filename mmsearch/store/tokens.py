@@ -7,6 +7,7 @@ Unicode rules are Python's, and the same when a passage is written and when it i
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import chain
 
 MAX_WORD_CHARS = 64
 """Longer words (base64, hashes) are cut; FTS5's Porter stemmer leaves such words alone too."""
@@ -47,6 +48,9 @@ def words(text: str) -> list[str]:
     Chinese, Japanese, Korean, Thai, Khmer or Burmese yields its characters and its overlapping
     pairs, so that a query of one character finds as well as a longer one.
     """
+    if text.isascii():  # every character is spaced: most of what an import has to do
+        runs = text.translate(_SEPARATORS).split()
+        return list(chain.from_iterable(map(_with_pieces, runs)))
     found: list[str] = []
     for run in _RUNS.findall(_normalized(text).translate(_SEPARATORS)):
         if _IS_UNSPACED.match(run):
@@ -58,8 +62,6 @@ def words(text: str) -> list[str]:
 
 
 def _normalized(text: str) -> str:
-    if text.isascii():
-        return text
     decomposed = unicodedata.normalize("NFKD", text)
     return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
 

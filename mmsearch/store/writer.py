@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import DamagedIndexError, IndexNotFoundError, UsageError
 from mmsearch.records import Chunk, FieldName, Item
+from mmsearch.store.batches import batches
 from mmsearch.store.catalog import CatalogItem
 from mmsearch.store.catalog_writer import CatalogWriter
 from mmsearch.store.environment import Environment, acquire
@@ -34,6 +35,10 @@ from mmsearch.store.spare import sound_spare, write_spare
 from mmsearch.store.staging import is_swapped, remove_staging
 
 Float16Array = NDArray[np.float16]
+_BLOCK = 8192
+"""Items whose vectors are hashed, encoded and written at a time."""
+_RECORDS = 10_000
+"""Items whose records are put at a time, where a commit holds all there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +224,9 @@ class Writer:
         def work(transaction: "lmdb.Transaction[bytes]") -> list[int]:
             update = self._update(transaction)
             retired = update.retire_items()
-            for item in items():
-                update.put_item(item.stored)
-                for chunk_id, text in item.passages.items():
+            for some in batches(items(), _RECORDS):
+                update.put_items(item.stored for item in some)
+                for chunk_id, text in (pair for item in some for pair in item.passages.items()):
                     update.put_passage(chunk_id, text)
             update.put_manifest(manifest)
             return retired
@@ -242,9 +247,9 @@ class Writer:
     ) -> Manifest:
         for name in sorted({name for entry in entries for name in entry.vectors}):
             ids = [chunk for s in stored for chunk in s.chunk_ids(name.modality)]
-            blocks = [entry.vectors[name] for entry in entries if name in entry.vectors]
-            dim = blocks[0].shape[1]
-            info = manifest.field(name) or FieldInfo(name, dim)
+            rows = [entry.vectors[name] for entry in entries if name in entry.vectors]
+            info = manifest.field(name) or FieldInfo(name, rows[0].shape[1])
+            blocks = [np.concatenate(some) for some in batches(rows, _BLOCK)]
             segment = self._write_segment(info, np.array(ids, np.int64), blocks)
             info = replace(info, segments=(*info.segments, segment))
             info = merge_tail(self.folder, info, self.new_name)
@@ -286,9 +291,8 @@ class Writer:
 
 
 def _stored(entry: Entry, item_id: int) -> StoredItem:
-    return StoredItem(
-        replace(entry.item, id=item_id), entry.chunks, entry.fingerprint, entry.contents
-    )
+    item = Item(entry.item.source, entry.item.parts, entry.item.row, entry.item.columns, item_id)
+    return StoredItem(item, entry.chunks, entry.fingerprint, entry.contents)
 
 
 def _catalog_item(stored: StoredItem, entry: Entry) -> CatalogItem:
@@ -312,8 +316,7 @@ def _apply(
         update.put_failure(key, failure)
     # What was touched may have been moved or removed since, in this commit or an earlier one.
     touched = [item for item in batch.touched if update.item(item.id)]
-    for item in (*touched, *stored):
-        update.put_item(item)
+    update.put_items((*touched, *stored))
     for item, entry in zip(stored, batch.entries, strict=True):
         for ordinal, text in entry.passages.items():
             update.put_passage((item.id << CHUNK_BITS) + ordinal, text)
