@@ -32,12 +32,14 @@ class Asked:
     Attributes:
         vectors: By space its (dim,) float32 vector.
         bridged: Where it would lie in fields that its own spaces do not reach.
+        modalities: What it is asked in; none where its vectors were given.
         words: Its text, for the lexical signal.
         judging: The model's re-ranker for it, if it has one.
     """
 
     vectors: Mapping[str, FloatArray]
     bridged: Mapping[FieldName, FloatArray]
+    modalities: Collection[Modality]
     words: str | None
     judging: Judging | None = None
 
@@ -114,8 +116,9 @@ def _probes(
         if name.modality in request.targets and vectors and field.rows:
             filtered = request.where is not None
             rows = Selection(allowed[field.owners]) if filtered else view.alive(name)
+            across = any(set(a.modalities) != {name.modality} for a in asked)
             judges = [_judge(view, name, field, a) for a in asked]
-            yield Probe(field, np.stack(vectors), rows, view.background(name), judges)
+            yield Probe(field, np.stack(vectors), rows, view.background(name), across, judges)
 
 
 def _judge(view: View, name: FieldName, field: Field, asked: Asked) -> Judge | None:

@@ -14,7 +14,10 @@ from mmsearch.store.field import Field, Selection
 EXACT_CANDIDATES = 20_000
 _EXACT_SHARE = 8
 """A filter that leaves at most so many rows, and an eighth of them, is answered by scoring all."""
-_PROBED_SHARE = 32
+_PROBED_WITHIN = 64
+_PROBED_ACROSS = 32
+"""One list in so many is looked into, for queries of the field's own modality and for others. Those
+lie outside of what the lists were trained on, and their neighbours are in more of them."""
 _LEAST_PROBED = 8
 _BLOCK_ROWS = 8192
 
@@ -38,7 +41,13 @@ class Candidates:
 
 
 def find_candidates(
-    field: Field, queries: FloatArray, depth: int, allowed: Selection, each: Each = map
+    field: Field,
+    queries: FloatArray,
+    depth: int,
+    allowed: Selection,
+    *,
+    across: bool,
+    each: Each = map,
 ) -> list[Candidates]:
     """Return for each query the ``depth`` best allowed rows of a field.
 
@@ -51,19 +60,21 @@ def find_candidates(
         queries: (n, dim) float32.
         depth: How many rows.
         allowed: The rows that may come back.
+        across: Whether the queries are of another modality than the field, or of an unknown one.
         each: Applies a function to each query, on all cores or one after the other.
     """
     few = max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE))
     if field.info.codebook is None or allowed.count <= few:
         return list(each(partial(_best, field, allowed.rows, depth), queries))
     assert field.ann is not None
-    proposed = field.ann.search(queries, depth, lists_to_probe(field.ann.nlist), allowed.bits)
+    nprobe = lists_to_probe(field.ann.nlist, across=across)
+    proposed = field.ann.search(queries, depth, nprobe, allowed.bits)
     return list(each(partial(_rescored, field), proposed, queries))
 
 
-def lists_to_probe(nlist: int) -> int:
+def lists_to_probe(nlist: int, *, across: bool) -> int:
     """Return how many of the inverted lists of a field to look into."""
-    return max(_LEAST_PROBED, nlist // _PROBED_SHARE)
+    return max(_LEAST_PROBED, nlist // (_PROBED_ACROSS if across else _PROBED_WITHIN))
 
 
 def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
