@@ -461,6 +461,26 @@ def test_a_quantised_search_with_a_filter_never_comes_back_short(
 
 
 @pytest.mark.usefixtures("few_exact")
+def test_queries_of_another_or_an_unknown_modality_look_into_more_lists(
+    quantised: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+    lists_to_probe = dense.lists_to_probe
+
+    def spy(nlist: int, *, across: bool) -> int:
+        asked.append(across)
+        return lists_to_probe(nlist, across=across)
+
+    monkeypatch.setattr(dense, "lists_to_probe", spy)
+    monkeypatch.setattr("mmsearch.search.dense.FIRST_DEPTH", 100)
+    quantised.search("word1", target="text")
+    quantised.search(image=picture(tmp_path / "red.png", "red"), target="text")
+    quantised.search(vector=word_vector("word1"), target="text")
+    assert asked == [False, True, True]
+    assert lists_to_probe(4096, across=True) > lists_to_probe(4096, across=False)
+
+
+@pytest.mark.usefixtures("few_exact")
 def test_a_quantised_search_never_returns_deleted_items(index: Index, tmp_path: Path) -> None:
     with mmsearch.create(tmp_path / "q", model=fake_model(), recipe="IVF4,PQ8") as quantised:
         quantised.add(some_items(400))

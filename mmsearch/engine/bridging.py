@@ -69,9 +69,7 @@ def _texts(
     fields = [view.state.fields.get(name) for name in names]
     if fields[0] is not None and fields[1] is not None and fields[0].rows:
         alive = view.alive(names[0])
-        (found,) = find_candidates(
-            fields[0], query[None], effort(fields[0], [Modality.TEXT]), alive
-        )
+        (found,) = find_candidates(fields[0], query[None], effort(fields[0], ()), alive)
         ids = np.intersect1d(found.ids[:NEAREST], fields[1].ids)
         for side, field in zip(sides, fields, strict=True):
             assert field is not None

@@ -332,13 +332,17 @@ class Index(Closing):
         def hits(view: View, catalog: Catalog) -> list[list[Hit]]:
             self._refuse_moved(view.manifest, model)
             asked = [
-                Asked(v, bridged(view, bank, v, targets or ()), q.text, judging(model, q, v))
-                for q, v in zip(queries, vectors, strict=True)
+                Asked(
+                    vectors=mine,
+                    bridged=bridged(view, bank, mine, targets or ()),
+                    modalities=() if query.vectors else query.inputs().keys(),
+                    words=query.text,
+                    judging=judging(model, query, mine),
+                )
+                for query, mine in zip(queries, vectors, strict=True)
             ]
             found = resolve_targets(view, vectors[0], asked[0].bridged, targets)
-            return run_search(
-                view, catalog, Request(found, k, queries[0].inputs().keys(), where), asked
-            )
+            return run_search(view, catalog, Request(found, k, where), asked)
 
         looks_up = where is not None or any(query.text for query in queries)
         return self._from_one_commit(hits, looks_up=looks_up)

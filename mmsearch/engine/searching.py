@@ -32,12 +32,14 @@ class Asked:
     Attributes:
         vectors: By space its (dim,) float32 vector.
         bridged: Where it would lie in fields that its own spaces do not reach.
+        modalities: What it is asked in; none where its vectors were given.
         words: Its text, for the lexical signal.
         judging: The model's re-ranker for it, if it has one.
     """
 
     vectors: Mapping[str, FloatArray]
     bridged: Mapping[FieldName, FloatArray]
+    modalities: Collection[Modality]
     words: str | None
     judging: Judging | None = None
 
@@ -49,13 +51,11 @@ class Request:
     Attributes:
         targets: Modalities of the parts.
         k: How many items.
-        asked: Modalities of the queries; none where they were embedded elsewhere.
         where: Expression over columns that items must satisfy.
     """
 
     targets: Sequence[Modality]
     k: int
-    asked: Collection[Modality] = ()
     where: str | None = None
 
 
@@ -116,10 +116,10 @@ def _probes(
         if name.modality in request.targets and vectors and field.rows:
             filtered = request.where is not None
             rows = Selection(allowed[field.owners]) if filtered else view.alive(name)
+            kinds = {frozenset(a.modalities) for a in asked}
+            thoroughly = effort(field, kinds.pop() if len(kinds) == 1 else ())
             judges = [_judge(view, name, field, a) for a in asked]
-            bridged = name in asked[0].bridged
-            pains = effort(field, [Modality.TEXT] if bridged else request.asked)
-            yield Probe(field, np.stack(vectors), rows, view.background(name), pains, judges)
+            yield Probe(field, np.stack(vectors), rows, view.background(name), thoroughly, judges)
 
 
 def _judge(view: View, name: FieldName, field: Field, asked: Asked) -> Judge | None:

@@ -15,7 +15,10 @@ FIRST_DEPTH = 500
 EXACT_CANDIDATES = 20_000
 _EXACT_SHARE = 8
 """A filter that leaves at most so many rows, and an eighth of them, is answered by scoring all."""
-_PROBED_SHARE = 32
+_PROBED_WITHIN = 64
+_PROBED_ACROSS = 32
+"""One list in so many is looked into, for queries of the field's own modality and for others. Those
+lie outside of what the lists were trained on, and their neighbours are in more of them."""
 _LEAST_PROBED = 8
 _BLOCK_ROWS = 8192
 
@@ -52,13 +55,19 @@ class Effort:
 
 
 def effort(field: Field, asked: Collection[Modality]) -> Effort:
-    """Return what a field was tuned to for a kind of query, the most of its tunings for others."""
+    """Return what a field was tuned to for a kind of query, or the usual.
+
+    Args:
+        field: What is to be searched.
+        asked: The modalities of the queries; none where they are not known. If they are not of
+            one that was tuned for, the most of the tunings is returned.
+    """
     tunings = [one for one in field.info.tunings if one.recipe == field.info.recipe]
     fitting = [one for one in tunings if set(asked) == {one.asked}] or tunings
-    if not fitting or field.ann is None:
-        nlist = 1 if field.ann is None else field.ann.nlist
-        return Effort(lists_to_probe(nlist), FIRST_DEPTH)
-    return Effort(max(one.nprobe for one in fitting), max(one.depth for one in fitting))
+    if fitting:
+        return Effort(max(one.nprobe for one in fitting), max(one.depth for one in fitting))
+    across = set(asked) != {field.info.name.modality}
+    return Effort(lists_to_probe(field.ann.nlist if field.ann else 1, across=across), FIRST_DEPTH)
 
 
 def find_candidates(
@@ -86,9 +95,9 @@ def find_candidates(
     return list(each(partial(_rescored, field), proposed, queries))
 
 
-def lists_to_probe(nlist: int) -> int:
+def lists_to_probe(nlist: int, *, across: bool) -> int:
     """Return how many of the inverted lists of a field to look into."""
-    return max(_LEAST_PROBED, nlist // _PROBED_SHARE)
+    return max(_LEAST_PROBED, nlist // (_PROBED_ACROSS if across else _PROBED_WITHIN))
 
 
 def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:

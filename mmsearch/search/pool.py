@@ -1,7 +1,9 @@
 """The pool of one search: candidates of all fields and of the words, grouped into items."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,53 +99,71 @@ def collect(
         extra_items: For each query (n,) int64 ids of items found otherwise, whose chunks join.
         each: Applies a function to each query, on all cores or one after the other.
     """
-    found = [_candidates(probe, k, each) for probe in probes]
+    looked = [
+        list(each(partial(_look, probe), _candidates(probe, k, each), probe.queries, extra_items))
+        for probe in probes
+    ]
     return [
-        _pool(
-            [_chunks(probe, n, mine[n], items) for probe, mine in zip(probes, found, strict=True)]
-        )
-        for n, items in enumerate(extra_items)
+        _pool([_judged(chunks[n], p.judges[n]) for p, chunks in zip(probes, looked, strict=True)])
+        for n in range(len(extra_items))
     ]
 
 
-def _chunks(
-    probe: Probe, n: int, found: Candidates, extra_items: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
-    """Return ids, cosines, what a judge adds and standings of one query's chunks in a field."""
-    query, chunk_ids, scores = probe.queries[n], found.ids, found.cosines
+@dataclass(frozen=True, slots=True)
+class _Chunks:
+    """Chunks of one field for one query.
+
+    Attributes:
+        ids: (n,) int64.
+        cosines: (n,) float32.
+        centre: The median of the field's background for this query.
+        spread: Its standard deviation.
+    """
+
+    ids: NDArray[np.int64]
+    cosines: FloatArray
+    centre: float
+    spread: float
+
+
+def _look(
+    probe: Probe, found: Candidates, query: FloatArray, extra_items: NDArray[np.int64]
+) -> _Chunks:
+    """Return candidates and the chunks of some items, and what to compare them with."""
+    ids, cosines = found.ids, found.cosines
     if len(extra_items):
         rows = _rows_of_items(probe, extra_items)
-        chunk_ids = np.concatenate([chunk_ids, probe.field.ids[rows]])
-        scores = np.concatenate([scores, score_rows(probe.field, rows, query)])
-    added, judged_scores = _judged(probe.judges[n], chunk_ids, scores)
-    return chunk_ids, scores, added, _standing(probe.background, query, judged_scores)
+        ids = np.concatenate([ids, probe.field.ids[rows]])
+        cosines = np.concatenate([cosines, score_rows(probe.field, rows, query)])
+    return _Chunks(ids, cosines, *_level(probe.background, query))
 
 
 def _judged(
-    judge: Judge | None, chunk_ids: NDArray[np.int64], cosines: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return what a judge adds to the first candidates, and cosines in the new order.
+    chunks: _Chunks, judge: Judge | None
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
+    """Return ids, cosines, what a judge adds to the first candidates, and all standings.
 
     The judged keep their cosines among them, the best judged the highest: so they stay before
     those that were not judged, and other fields' candidates compare with them as before.
     """
+    ids, cosines = chunks.ids, chunks.cosines
     added, found = np.zeros(len(cosines), np.float32), cosines.copy()
     if judge is not None and len(cosines):
-        first = np.lexsort((chunk_ids, -cosines))[: judge.depth]
-        added[first] = judge.look(chunk_ids[first])
+        first = np.lexsort((ids, -cosines))[: judge.depth]
+        added[first] = judge.look(ids[first])
         best = np.argsort(-(cosines + added)[first], kind="stable")
         found[first[best]] = cosines[first]
-    return added, found
+    return ids, cosines, added, (found - chunks.centre) / np.float32(chunks.spread)
 
 
 def _candidates(probe: Probe, k: int, each: Each) -> list[Candidates]:
     """Return a field's best chunks for each query: of ``k`` items, or all that there are."""
-    depth = max(probe.effort.depth, _CHUNKS_PER_ITEM * k)
-    effort = replace(probe.effort, depth=depth)
-    found = find_candidates(probe.field, probe.queries, effort, probe.allowed, each)
+    effort = replace(probe.effort, depth=max(probe.effort.depth, _CHUNKS_PER_ITEM * k))
+    find = partial(find_candidates, probe.field, allowed=probe.allowed, each=each)
+    found = find(probe.queries, effort)
     while short := [n for n, mine in enumerate(found) if _is_short(mine, k)]:
         effort = replace(effort, depth=4 * effort.depth)
-        more = find_candidates(probe.field, probe.queries[short], effort, probe.allowed, each)
+        more = find(probe.queries[short], effort)
         for n, mine in zip(short, more, strict=True):
             found[n] = mine
     return found
@@ -162,18 +182,16 @@ def _rows_of_items(probe: Probe, items: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows[probe.allowed.mask[rows]]
 
 
-def _standing(sample: FloatArray, query: FloatArray, cosines: FloatArray) -> FloatArray:
-    """Return by how many standard deviations cosines exceed the field's median."""
+def _level(sample: FloatArray, query: FloatArray) -> tuple[float, float]:
+    """Return the median and the standard deviation of a field's background for a query."""
     if not len(sample):
-        return np.zeros(len(cosines), np.float32)
+        return 0.0, _PRIOR_SPREAD
     count, background = len(sample), np.sort(inner_products(sample, query))
-    prior = _PRIOR_ROWS * _PRIOR_SPREAD**2
     deviations = background - background.mean()
-    variance = (deviations @ deviations + prior) / (count + _PRIOR_ROWS)
-    median = (background[(count - 1) // 2] + background[count // 2]) / 2
+    variance = float(deviations @ deviations) + _PRIOR_ROWS * _PRIOR_SPREAD**2
+    median = float(background[(count - 1) // 2 : count // 2 + 1].mean())
     centre = median * count / (count + _PRIOR_CENTRE_ROWS)
-    standing: FloatArray = (cosines - centre) / np.sqrt(variance)
-    return standing.astype(np.float32)
+    return centre, math.sqrt(variance / (count + _PRIOR_ROWS))
 
 
 def _pool(fields: Sequence[tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]]) -> Pool:
