@@ -1,14 +1,17 @@
 """Models by name: pairs, canonical names, and what importing costs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import fake_model
 from tiny_checkpoints import embed, pictures, sounds, write_clap, write_open_clip
 
-from mmsearch.encode import load_model
+import mmsearch
+from mmsearch.encode import Model, load_model
 from mmsearch.encode.presets import PRESETS
 from mmsearch.errors import ModelError, UsageError
 from mmsearch.records import FieldName, Modality
@@ -106,3 +109,41 @@ def test_names_are_resolved_without_heavy_imports() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.stdout.strip(), result.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "FOLDER",
+        "open_clip:local-dir:FOLDER",
+        "open_clip:ViT-B-32/openai=FILE",
+        "clap:FOLDER",
+        "gemma:FOLDER",
+        "open_clip:ViT-B-32/laion2b_s34b_b79k+pe_av:FOLDER",
+        "open_clip:local-dir:FOLDER+clap:laion/clap-htsat-unfused",
+    ],
+)
+def test_an_index_whose_model_is_gone_says_how_to_name_it_anew(tmp_path: Path, form: str) -> None:
+    name = re.sub("FOLDER|FILE", str(tmp_path / "gone+away"), form)
+    path = tmp_path / "index"
+    mmsearch.create(path, model=Model(name, fake_model().encoders)).close()
+    with mmsearch.open(path) as index, pytest.raises(ModelError) as raised:
+        index.search("a dog")
+    assert str(raised.value) == (
+        f"{path}: its model {name} is gone; if it lies elsewhere now, "
+        f"`mmsearch reencode --index {path} --model {form}` says so"
+    )
+
+
+def test_a_checkpoint_that_has_moved_is_named_anew(tmp_path: Path) -> None:
+    folder = write_clap(tmp_path / "clap")
+    (tmp_path / "one.txt").write_text("a dog")
+    with mmsearch.create(tmp_path / "index", model=f"clap:{folder}") as index:
+        index.add(tmp_path / "one.txt")
+    moved = folder.rename(tmp_path / "moved")
+    with mmsearch.open(tmp_path / "index") as index:
+        with pytest.raises(ModelError, match=r"--model clap:FOLDER` says so$"):
+            index.search("a dog")
+        index.reencode(f"clap:{moved}")
+    with mmsearch.open(tmp_path / "index") as index:
+        assert index.search("a dog")[0].item.path.name == "one.txt"

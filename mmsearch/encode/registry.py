@@ -92,6 +92,13 @@ def split(name: str) -> list[str]:
     return parts
 
 
+def lost_path(name: str) -> str | None:
+    """The first absolute path in a model's name that is not there any more."""
+    parts = [name] if os.path.isabs(name) else split(name)
+    paths = [path for path in map(_path, parts) if path.is_absolute()]
+    return next((str(path) for path in paths if not os.path.exists(path)), None)
+
+
 def _path(part: str) -> Path:
     """What a part of a name names, if it is a path."""
     return Path(re.sub(r"^(open_clip:(local-dir:|[^=]*=)|\w+:)", "", part)).expanduser()
