@@ -244,12 +244,56 @@ def test_on_the_command_line(
     monkeypatch.setattr("mmsearch.engine.opening.load_model", lambda *_: fake_model())
     monkeypatch.setattr("mmsearch.engine.index.load_model", lambda *_, **__: fake_model())
     folder, index = str(clip_folder(tmp_path / "emb")), str(tmp_path / "index")
+    assert run(["add-vectors", folder, "--index", index, "--model", "fake"]) == 0
     assert run(["add-vectors", folder, "--index", index]) == 0
     assert run(["add-vectors", str(tmp_path / "gone"), "--index", index]) == 2
     assert run(["export", str(tmp_path / "out"), "--index", index, "--modality", "image"]) == 0
     said = capsys.readouterr().err
     assert "120 vectors in" in said
     assert "no such file or folder" in said
+
+
+def test_a_new_index_for_vectors_needs_their_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was made with the default model, and took all vectors of its dim, whoever made them."""
+    monkeypatch.setattr("mmsearch.engine.opening.load_model", lambda *_: fake_model())
+    folder, index = str(clip_folder(tmp_path / "emb")), tmp_path / "index"
+    assert run(["add-vectors", folder, "--index", str(index)]) == 2
+    assert "a new index needs --model, the model that made the vectors" in capsys.readouterr().err
+    assert not index.exists()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".parquet"])
+@pytest.mark.parametrize("wrong", ["dim", "type"])
+def test_vectors_that_do_not_fit_leave_nothing_behind(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wrong: str,
+    suffix: str,
+) -> None:
+    monkeypatch.setattr("mmsearch.engine.opening.load_model", lambda *_: fake_model())
+    monkeypatch.setattr("mmsearch.engine.index.load_model", lambda *_, **__: fake_model())
+    good, bad = tmp_path / "good.npy", tmp_path / f"bad{suffix}"
+    np.save(good, rows_of(WORDS))
+    vectors = np.ones((3, 7), np.float16) if wrong == "dim" else np.ones((3, DIM), np.int8)
+    if suffix == ".npy":
+        np.save(bad, vectors)
+    elif suffix == ".npz":
+        npz(bad, vectors=vectors)
+    else:
+        parquet.write_table(pa.table({"vector": list(vectors)}), bad)
+    index, says = tmp_path / "index", "7 dimensions; fake" if wrong == "dim" else "type int8"
+    if (wrong, suffix) == ("type", ".parquet"):
+        says = "no vectors of one dim"
+    command = ["add-vectors", str(good), str(bad), "--index", str(index), "--model", "fake"]
+    assert run(command) == 2
+    assert says in capsys.readouterr().err
+    assert not index.exists()
+    with mmsearch.create(index, model=fake_model()) as made:
+        assert run(command) == 2
+        assert made.info().items == 0
 
 
 def test_a_model_without_texts_takes_captions_as_words(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from mmsearch.cli.options import IndexOption, ModelOption, RecipeOption, ReportOption
+from mmsearch.cli.options import IndexOption, RecipeOption, ReportOption
 from mmsearch.cli.printing import end_run, progress_bar, say
 from mmsearch.config import locate_index
 
@@ -20,7 +20,12 @@ def add_vectors(
         ),
     ],
     index: IndexOption = None,
-    model: ModelOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model that made them, which a new index needs; see `mmsearch models`."
+        ),
+    ] = None,
     modality: Annotated[
         Kind, typer.Option(help="What the vectors of a single file stand for.")
     ] = "image",
@@ -32,15 +37,15 @@ def add_vectors(
     What is unchanged since the last run is skipped. Ctrl-C keeps what is finished.
     """
     from mmsearch.engine.inputs import absolute
-    from mmsearch.engine.opening import open_or_create
+    from mmsearch.engine.opening import open_for_vectors
     from mmsearch.records import Modality
     from mmsearch.sources.vectors import find_vectors
 
-    # Refuse wrong paths and files that do not fit before an index is made.
+    # Refuse wrong paths and vectors that do not fit before an index is made.
     shards = [s for path in paths for s in find_vectors(absolute(path), Modality(modality))]
     total = sum(shard.count() for shard in shards)
     with (
-        open_or_create(locate_index(index), model=model, recipe=recipe) as opened,
+        open_for_vectors(locate_index(index), shards, model=model, recipe=recipe) as opened,
         progress_bar("adding", lambda: total) as progress,
     ):
         done = opened.add_vectors(paths, modality=modality, progress=progress)

@@ -80,6 +80,22 @@ class AskingEncoder(Encoder, Protocol):
         ...
 
 
+@runtime_checkable
+class FetchingEncoder(Protocol):
+    """An encoder whose files may be on the hub.
+
+    It says nothing else of encoders, because ``isinstance`` of a protocol looks at each property.
+    """
+
+    def fetch(self) -> None:
+        """Look for the files, and download what is missing; again it costs nothing.
+
+        Raises:
+            ModelError: They are neither here nor to be had.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Model:
     """Encoders that together cover the modalities: one or more spaces.
@@ -97,6 +113,9 @@ class Model:
     @property
     def spaces(self) -> tuple[Space, ...]:
         """The spaces, each once, in the order of the encoders."""
+        for encoder in self.encoders:  # all files first: imports and hashes take many seconds
+            if isinstance(encoder, FetchingEncoder):
+                encoder.fetch()
         return tuple({encoder.space.name: encoder.space for encoder in self.encoders}.values())
 
     def fields(self, modality: Modality) -> tuple[FieldName, ...]:

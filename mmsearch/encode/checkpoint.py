@@ -11,6 +11,9 @@ class Checkpoint(Protocol):
 
     space: Lazy[Space]
 
+    def fetch(self) -> None:
+        """Look for the files, and download them, before anything that takes long."""
+
 
 C = TypeVar("C", bound=Checkpoint)
 
@@ -26,6 +29,10 @@ class CheckpointEncoder(Generic[C]):
 
     def __init__(self, checkpoint: C) -> None:
         self._checkpoint = checkpoint
+
+    def fetch(self) -> None:
+        """Look for the checkpoint's files, and download what is missing."""
+        self._checkpoint.fetch()
 
     @property
     def space(self) -> Space:

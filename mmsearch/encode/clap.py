@@ -51,7 +51,8 @@ TRAINED_TOKENS = 77
 class Checkpoint(HubCheckpoint):
     """One CLAP checkpoint: files, processor and network, each loaded once, on first use."""
 
-    kind, needed, extras = "CLAP", NEEDED, EXTRAS
+    kind, prefix = "CLAP", "clap"
+    needed, extras = NEEDED, EXTRAS
 
     def __init__(self, source: str, compute: Compute) -> None:
         super().__init__(source, compute)

@@ -44,7 +44,8 @@ IMAGE_SIDE = 1600
 class Checkpoint(HubCheckpoint):
     """One checkpoint: files, processor and network, each loaded once, on first use."""
 
-    kind, needed, extras = "EmbeddingGemma 2", NEEDED, EXTRAS
+    kind, prefix = "EmbeddingGemma 2", "gemma"
+    needed, extras = NEEDED, EXTRAS
 
     def __init__(self, source: str, compute: Compute) -> None:
         super().__init__(source, compute)

@@ -15,8 +15,8 @@ from mmsearch.errors import ModelError
 
 T = TypeVar("T")
 
-TIMEOUT_S = 5.0
-"""Until the hub counts as out of reach."""
+TIMEOUT_S = 3.0
+"""Until the hub counts as out of reach: with what is imported first, less than 5 s."""
 
 TOKENIZER = (
     "tokenizer.json",
@@ -54,18 +54,21 @@ def lacking(group: Sequence[str], present: Collection[str]) -> str:
     return f"it has no {' or '.join(group)}"
 
 
-def hub_folder(repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[str] = ()) -> Path:
+def hub_folder(
+    repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[str] = (), *, instead: str
+) -> Path:
     """Return the folder of the local cache that holds a repository's files.
 
     Args:
         repo_id: OWNER/NAME.
         needed: Groups of file names; one file of each group is needed, the first is preferred.
         extras: Files to download with them where they exist.
+        instead: Names of models that take files of the user's own, for the error.
 
     Raises:
         ModelError: They are not in the cache and cannot be downloaded.
     """
-    return _cached_folder(repo_id, needed) or _download(repo_id, needed, extras)
+    return _cached_folder(repo_id, needed) or _download(repo_id, needed, extras, instead)
 
 
 def _cached_folder(repo_id: str, needed: Sequence[Sequence[str]]) -> Path | None:
@@ -79,7 +82,9 @@ def _cached_folder(repo_id: str, needed: Sequence[Sequence[str]]) -> Path | None
     return None
 
 
-def _download(repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[str]) -> Path:
+def _download(
+    repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[str], instead: str
+) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -99,8 +104,23 @@ def _download(repo_id: str, needed: Sequence[Sequence[str]], extras: Sequence[st
     except Exception as error:  # the HTTP library's errors; which one it is varies with the version
         raise ModelError(
             f"{repo_id} is not in the local cache and cannot be downloaded ({one_line(error)}):"
-            " connect to the internet once, or copy its files to this machine and name the folder"
+            f" {_lack_in_cache(repo_id, needed)}; connect to the internet once, or copy its files"
+            f" to this machine and name {instead}"
         ) from error
+
+
+def _lack_in_cache(repo_id: str, needed: Sequence[Sequence[str]]) -> str:
+    """Say which files are looked for in the cache, and where."""
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="model")
+    missing = [
+        " or ".join(group if len(group) < 3 else (group[0], "the like"))
+        for group in needed
+        if not any(isinstance(try_to_load_from_cache(repo_id, name), str) for name in group)
+    ]
+    return f"{folder} lacks {', '.join(missing)}"
 
 
 def _within(seconds: float, ask: Callable[[], T]) -> T:

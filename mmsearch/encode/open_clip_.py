@@ -13,7 +13,7 @@ from mmsearch.encode.base import Model
 from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, hub_folder
-from mmsearch.encode.open_clip_recipe import LIKE, LOCAL, Recipe, find_recipe
+from mmsearch.encode.open_clip_recipe import LIKE, LOCAL, Recipe, fetch_preset, find_recipe
 from mmsearch.encode.torch_ import (
     MOST_CHARS_PER_TOKEN,
     Lazy,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+OWN_FOLDER = f"open_clip:{LOCAL}FOLDER"
+"""What to name instead of a tag whose tokenizer is out of reach."""
+
 THINNEST = 50
 """Proportions of a picture, beyond which its middle is taken."""
 
@@ -44,6 +47,11 @@ class Checkpoint:
         self.tokenizer = Lazy(self._load_tokenizer)
         self.network = Lazy(self._load_network)
         self.space = Lazy(self._describe)
+        self._fetched = Lazy(lambda: fetch_preset(name))
+
+    def fetch(self) -> None:
+        """Look for a preset's weights; those of others come with the recipe."""
+        self._fetched()
 
     def _load_tokenizer(self) -> "Tokenizer":
         return Tokenizer(self.name, self.recipe())
@@ -283,7 +291,7 @@ def _read_tokenizer(recipe: Recipe) -> Any:
     if recipe.is_local or not repo_id:
         return open_clip.get_tokenizer(recipe.architecture)
     return HFTokenizer(
-        str(hub_folder(repo_id, [TOKENIZER], TOKENIZER_EXTRAS)),
+        str(hub_folder(repo_id, [TOKENIZER], TOKENIZER_EXTRAS, instead=OWN_FOLDER)),
         context_length=text_cfg.get("context_length", DEFAULT_CONTEXT_LENGTH),
         tokenizer_mode=text_cfg.get("tokenizer_mode"),
         **text_cfg.get("tokenizer_kwargs", {}),
@@ -298,6 +306,6 @@ def _text_tower_settings(recipe: Recipe) -> dict[str, Any]:
     repo_id = recipe.text_cfg.get("hf_model_name")
     if not repo_id or Path(repo_id).is_dir():
         return {}
-    folder = hub_folder(repo_id, [("config.json",)])
+    folder = hub_folder(repo_id, [("config.json",)], instead=OWN_FOLDER)
     overrides = {"hf_model_name": str(folder), "hf_model_pretrained": False}
     return {"text_cfg": recipe.text_cfg | overrides}

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.encode.hub import hub_folder
+from mmsearch.encode.presets import REPOSITORIES
 from mmsearch.encode.torch_ import one_line
 from mmsearch.errors import ModelError
 
 LOCAL = "local-dir:"
 LIKE = "="
 """Between a tag and a weights file of its architecture, which does not tell its preprocessing."""
+
+SAFE, UNSAFE = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
+"""open_clip's names of weights files, without its import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,23 @@ def find_recipe(name: str) -> Recipe:
     return _tagged_recipe(architecture, tag, Path(file) if file else None)
 
 
+def fetch_preset(name: str) -> None:
+    """Look for the weights of a preset's checkpoint, and download them if they are not there.
+
+    For others open_clip has to say where they are, and its import takes 5 s.
+
+    Raises:
+        ModelError: They are not in the cache and cannot be downloaded.
+    """
+    if repository := REPOSITORIES.get(f"open_clip:{name}"):
+        _hub_weights(f"{repository}/", name)
+
+
+def instead(name: str) -> str:
+    """Names of models that take the user's own files in place of a tag's."""
+    return f"open_clip:{name}{LIKE}FILE or open_clip:{LOCAL}FOLDER"
+
+
 def _local_recipe(folder: Path) -> Recipe:
     from open_clip import factory
 
@@ -97,37 +118,37 @@ def _local_recipe(folder: Path) -> Recipe:
 
 
 def _tagged_recipe(architecture: str, tag: str, file: Path | None) -> Recipe:
+    name = f"{architecture}/{tag}"
+    if not file:
+        fetch_preset(name)
     import open_clip
 
     pretrained = open_clip.get_pretrained_cfg(architecture, tag)
     if not pretrained:
         names = ["/".join(pair) for pair in open_clip.list_pretrained()]
-        nearest = get_close_matches(f"{architecture}/{tag}", names, n=3, cutoff=0.3)
+        nearest = get_close_matches(name, names, n=3, cutoff=0.3)
         raise ModelError(
-            f"open_clip has no {architecture}/{tag}; the nearest of its {len(names)} are"
-            f" {', '.join(nearest)}"
+            f"open_clip has no {name}; the nearest of its {len(names)} are {', '.join(nearest)}"
         )
     model_cfg = open_clip.get_model_config(architecture)
     if pretrained.get("quick_gelu") and not model_cfg.get("quick_gelu"):
         raise ModelError(
-            f"open_clip:{architecture}/{tag} was trained with another activation (QuickGELU):"
+            f"open_clip:{name} was trained with another activation (QuickGELU):"
             f" use open_clip:{architecture}-quickgelu/{tag}"
         )
-    weights = file or _hub_weights(pretrained["hf_hub"])
+    weights = file or _hub_weights(pretrained["hf_hub"], name)
     return Recipe(architecture, model_cfg, _preprocessing(pretrained), weights)
 
 
-def _hub_weights(location: str) -> Path:
+def _hub_weights(location: str, name: str) -> Path:
     """Return the file of an open_clip ``OWNER/NAME/FILE`` (no FILE: the default), safe one first.
 
     The order is that of ``open_clip.pretrained.download_pretrained_from_hf``.
     """
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
     repo_id, _, file = location.rpartition("/")
-    file = file or HF_WEIGHTS_NAME
-    safe = HF_SAFE_WEIGHTS_NAME if file == HF_WEIGHTS_NAME else f"{Path(file).stem}.safetensors"
-    folder = hub_folder(repo_id, [(safe, file)])
+    file = file or UNSAFE
+    safe = SAFE if file == UNSAFE else f"{Path(file).stem}.safetensors"
+    folder = hub_folder(repo_id, [(safe, file)], instead=instead(name))
     return next(folder / name for name in (safe, file) if (folder / name).is_file())
 
 

@@ -49,7 +49,8 @@ WINDOW_S = 30.0
 class Checkpoint(HubCheckpoint):
     """One checkpoint: files, processor and network, each loaded once, on first use."""
 
-    kind, needed, extras = "PE-AV", NEEDED, EXTRAS
+    kind, prefix = "PE-AV", "pe_av"
+    needed, extras = NEEDED, EXTRAS
 
     def __init__(self, source: str, compute: Compute) -> None:
         super().__init__(source, compute)

@@ -73,4 +73,12 @@ _EVERY = (
     ),
 )
 
+REPOSITORIES = {
+    part: repository
+    for preset in _EVERY
+    if preset.repositories
+    for part, repository in zip(preset.model.split("+"), preset.repositories, strict=True)
+}
+"""Where the weights of a preset's parts are on the hub, known before a library is imported."""
+
 PRESETS = {preset.name: preset for preset in _EVERY}

@@ -1,7 +1,10 @@
 """Models by name, as ``--model`` takes them and as an index stores them."""
 
+import os
 import re
+from difflib import get_close_matches
 from itertools import chain
+from pathlib import Path
 
 from mmsearch.encode import clap, folder, gemma, open_clip_, pe_av
 from mmsearch.encode.base import Model
@@ -29,7 +32,7 @@ A folder is a model that ``mmsearch train`` has written.
 _SPACES = {"clap": "acoustic", "pe_av": "acoustic"}
 """Kinds of models whose spaces have one name."""
 
-_PLUS = re.compile(r"\+(?=mini(?:\+|$)|open_clip:|clap:|pe_av:|gemma:)")
+_PLUS = re.compile(rf"\+(?=(?:{'|'.join(PRESETS)})(?:\+|$)|open_clip:|clap:|pe_av:|gemma:)")
 """The plus signs that join names; others belong to a path."""
 
 
@@ -67,17 +70,38 @@ def load_model(
 
 
 def _load(name: str, compute: Compute) -> Model:
-    if name in PRESETS:
-        name = PRESETS[name].model
-    elif folder.is_trained(name):
+    if name not in PRESETS and folder.is_trained(name):
         return folder.load(name, compute, lambda base: _load(base, compute))
-    names = _PLUS.split(name)
+    names = split(name)
     kinds = [part.partition(":")[0] for part in names]
     if len({_SPACES.get(kind, kind) for kind in kinds}) < len(kinds):
         raise ModelError(f"model {name!r} has two parts that would share a space")
     parts = [_load_part(kind, part, compute) for kind, part in zip(kinds, names, strict=True)]
     encoders = chain.from_iterable(part.encoders for part in parts)
     return Model("+".join(part.name for part in parts), tuple(encoders))
+
+
+def split(name: str) -> list[str]:
+    """The parts of a model's name, in full where they are short names."""
+    parts: list[str] = []
+    for part in _PLUS.split(name):
+        if parts and part in PRESETS and os.path.exists(_path(f"{parts[-1]}+{part}")):
+            parts[-1] += f"+{part}"  # a folder such as clap:models/a+clip
+        else:
+            parts += PRESETS[part].model.split("+") if part in PRESETS else [part]
+    return parts
+
+
+def lost_path(name: str) -> str | None:
+    """The first absolute path in a model's name that is not there any more."""
+    parts = [name] if os.path.isabs(name) else split(name)
+    paths = [path for path in map(_path, parts) if path.is_absolute()]
+    return next((str(path) for path in paths if not os.path.exists(path)), None)
+
+
+def _path(part: str) -> Path:
+    """What a part of a name names, if it is a path."""
+    return Path(re.sub(r"^(open_clip:(local-dir:|[^=]*=)|\w+:)", "", part)).expanduser()
 
 
 def _load_part(kind: str, name: str, compute: Compute) -> Model:
@@ -93,7 +117,9 @@ def _load_part(kind: str, name: str, compute: Compute) -> Model:
         return gemma.load(name.removeprefix("gemma:"), compute)
     if kind == "pe_av":
         return pe_av.load(name.removeprefix("pe_av:"), compute)
+    near = get_close_matches(name.lower(), PRESETS, n=1)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
     raise ModelError(
-        f"there is no model {name!r}; there are {', '.join((*PRESETS, *NAMES))}, and pairs joined "
-        "with '+'"
+        f"there is no model {name!r}{meant}; there are {', '.join((*PRESETS, *NAMES))}, and pairs "
+        "joined with '+'"
     )

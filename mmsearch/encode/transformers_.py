@@ -36,6 +36,7 @@ class HubCheckpoint(ABC):
 
     Attributes:
         kind: What it is, for errors.
+        prefix: Of its models' names.
         needed: Groups of its file names, of which one each is needed.
         extras: Files that are downloaded with them where they exist.
         source: What :func:`folder_or_repository` has returned.
@@ -43,6 +44,7 @@ class HubCheckpoint(ABC):
     """
 
     kind: ClassVar[str]
+    prefix: ClassVar[str]
     needed: ClassVar[Sequence[Sequence[str]]]
     extras: ClassVar[Sequence[str]]
 
@@ -52,11 +54,16 @@ class HubCheckpoint(ABC):
         self.network = Lazy(self._load_network)
         self.space = Lazy(self._describe)
 
+    def fetch(self) -> None:
+        """Look for the files, and download them if they are not there."""
+        self.folder()
+
     def _find_folder(self) -> Path:
         """The user's own folder, or that of the hub's cache."""
         folder = Path(self.source)
         if not folder.is_absolute():
-            return hub_folder(self.source, self.needed, self.extras)
+            instead = f"{self.prefix}:FOLDER"
+            return hub_folder(self.source, self.needed, self.extras, instead=instead)
         for group in self.needed:
             if not first_file(folder, group):
                 reason = lacking(group, {path.name for path in folder.iterdir()})

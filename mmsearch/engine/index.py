@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
+from mmsearch.encode.registry import lost_path
 from mmsearch.engine.add import Adder
 from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
@@ -87,10 +88,11 @@ class Index(Closing):
         return model
 
     def _load(self, name: str) -> Model:
-        if Path(name).is_absolute() and not Path(name).exists():
+        if path := lost_path(name):
+            moved = name.replace(path, "FILE" if f"={path}" in name else "FOLDER")
             raise ModelError(
                 f"{self.path}: its model {name} is gone; if it lies elsewhere now, "
-                f"`mmsearch reencode --index {_option(self.path)} --model FOLDER` says so"
+                f"`mmsearch reencode --index {_option(self.path)} --model {moved}` says so"
             )
         return self._load_model(name)
 

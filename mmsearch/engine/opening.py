@@ -1,6 +1,8 @@
 """Making, opening, checking and repairing indexes by their path."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmsearch.encode import Model, load_model
 from mmsearch.engine.index import Index
@@ -13,6 +15,9 @@ from mmsearch.store.manifest import Manifest
 from mmsearch.store.repair import repair_index
 from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Writer
+
+if TYPE_CHECKING:
+    from mmsearch.sources.vectors import Shard
 
 DEFAULT_MODEL = "mini"
 
@@ -108,6 +113,40 @@ def open_or_create(
     index = open_index(folder, device=device, precision=precision, compile=compile)
     try:
         _refuse_other(index.info(), model, recipe)
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def open_for_vectors(
+    path: PathLike,
+    shards: "Sequence[Shard]",
+    *,
+    model: str | None = None,
+    recipe: str | None = None,
+) -> Index:
+    """Open an index that vectors made elsewhere are to go to, or make it for their model.
+
+    Raises:
+        UsageError: There is none and no model is named, the vectors do not fit the model, or there
+            is one, made with another model or recipe than asked for.
+    """
+    from mmsearch.engine.fitting import check_shards  # here: no query is to wait for it
+
+    folder = Path(path)
+    if not _is_index(folder):
+        if model is None:
+            raise UsageError(
+                f"{folder}: a new index needs --model, the model that made the vectors: queries "
+                "are embedded with it (see `mmsearch models`)"
+            )
+        loaded = load_model(model)
+        check_shards(shards, loaded)
+        return create(folder, model=loaded, recipe=recipe)
+    index = open_or_create(folder, model=model, recipe=recipe)
+    try:
+        check_shards(shards, index.model)
     except BaseException:
         index.close()
         raise
