@@ -18,8 +18,8 @@ from mmsearch.records import FloatArray
 MAX_TRAINING_BYTES = 512 * 2**20
 """Training rows in memory, as float32."""
 _TRAINING_ROWS_PER_LIST = 40
-"""FAISS asks for 39 at the least. With 32 to 97 of them ann_recall_at_10 differed by 0.006 (100,000
-CLIP-like vectors, IVF1024,PQ64), and training takes most of the time that an index takes to make."""
+"""FAISS asks for 39. With 32 to 97 of them ann_recall_at_10 differed by 0.007 at the most (100,000
+CLIP-like vectors, IVF1024,PQ64), and training is most of the time that an index takes to make."""
 _CENTROIDS = 256
 """A product quantiser with 8 bits a code has this many centroids and needs as many rows."""
 _KEPT = {"IndexPreTransform", "IndexIVFPQ", "IndexIVFFlat", "IndexIVFScalarQuantizer"}
