@@ -259,3 +259,18 @@ def test_loading_draws_nothing(folders: dict[str, Path], capfd: pytest.CaptureFi
     embed(text, TEXTS)
     embed(audio, sounds())
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("positions", "model_max_length"), [(22, 24), (26, 20), (22, 10**30)])
+def test_the_shorter_of_positions_and_tokenizer_is_the_context(
+    tmp_path: Path, positions: int, model_max_length: int
+) -> None:
+    """20 tokens each time; one more has no position, or is what the tokenizer would cut."""
+    folder = write_clap(tmp_path / "c", positions=positions, model_max_length=model_max_length)
+    text = load_model(f"clap:{folder}").encoders[0]
+    assert text.fits("dog" * 18)
+    assert not text.fits("dog" * 19)
+    assert [len(text.prepare("dog" * count)) for count in (17, 18, 19)] == [19, 20, 20]
+    assert np.isfinite(embed(text, ["dog" * 40])).all()
+    if positions == 26:
+        np.testing.assert_allclose(embed(text, TEXTS), library_texts(folder), atol=1e-5)

@@ -292,3 +292,24 @@ def test_info_tells_when_a_library_has_another_version(
     monkeypatch.setattr("mmsearch.engine.info.library_versions", lambda: {"lmdb": "99.0"})
     assert run(["info", "--index", folder]) == 0
     assert f"made with lmdb {version('lmdb')}, now 99.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_networks_run_on_reaches_them(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    from mmsearch.encode import mini
+    from mmsearch.encode.compute import Compute, Precision
+
+    seen: list[Compute] = []
+
+    def load(compute: Compute) -> mmsearch.Model:
+        seen.append(compute)
+        return fake_model()
+
+    monkeypatch.setattr(mini, "load", load)
+    options = ["--compile", "--device", "cpu", "--precision", "bf16"] if asked else []
+    assert run(["index", str(media), "--index", str(tmp_path / "i"), *options]) == 0
+    expected = Compute("cpu", Precision.BF16, True) if asked else Compute()
+    assert seen
+    assert set(seen) == {expected}

@@ -159,3 +159,13 @@ def test_what_is_no_checkpoint_says_what_it_lacks(folder: Path, tmp_path: Path) 
         load_model("gemma:nothing")
     modalities = [encoder.modality for encoder in load_model(f"gemma:{folder}").encoders]
     assert modalities == [Modality.TEXT, Modality.IMAGE, Modality.AUDIO]
+
+
+def test_a_text_fits_up_to_8192_tokens(folder: Path) -> None:
+    """Of which some are the prompt and the two ends; as the model card says."""
+    text = load_model(f"gemma:{folder}").encoders[0]
+    around = len(text.prepare("x")["input_ids"]) - 1
+    assert around == 2 + len("title: none | text: ")
+    assert text.fits("x" * (8192 - around))
+    assert not text.fits("x" * (8193 - around))
+    assert text.limits.text_chars == 4 * 512

@@ -136,3 +136,13 @@ def test_only_what_is_of_sounds_and_texts_makes_the_space(tmp_path: Path) -> Non
     settings["audio_video_config"]["video_config"] = {"hidden_size": 7}
     (folder / "config.json").write_text(json.dumps(settings))
     assert load_model(f"pe_av:{folder}").spaces == before
+
+
+def test_a_text_fits_up_to_512_tokens_and_a_window_has_30_s(folders: dict[str, Path]) -> None:
+    """As the context of Meta's own transform, and the length of a training sample."""
+    text, audio = load_model(f"pe_av:{folders['audio']}").encoders
+    assert text.fits("dog" * 510)  # and the start and the end
+    assert not text.fits("dog" * 511)
+    assert [len(text.prepare("dog" * count)) for count in (509, 510, 511)] == [511, 512, 512]
+    assert text.limits.text_chars == 4 * 77
+    assert (audio.limits.window_s, audio.limits.hop_s) == (30, 15)

@@ -85,6 +85,17 @@ def test_words_are_compared_with_each_modality_in_its_own_space(index: Index) ->
             assert cosine == pytest.approx(1, abs=1e-2)
 
 
+def test_many_words_are_compared_with_each_modality_in_its_own_space(index: Index) -> None:
+    """Encoded together, each text's vectors are those of the single search."""
+    for target, names in (("image", list(COLOURS)), ("audio", list(PITCHES_HZ))):
+        for words, hits in zip(names, index.search_many(names, target=target), strict=True):
+            assert hits[0].item.path.stem == words
+            assert hits[0].signals["cosine"] == pytest.approx(1, abs=1e-2)
+            assert [hit.signals["cosine"] for hit in hits] == pytest.approx(
+                [hit.signals["cosine"] for hit in index.search(words, target=target)], abs=1e-5
+            )
+
+
 def test_a_given_vector_is_of_the_space_that_is_named(index: Index) -> None:
     vector = index.model.encoder(FieldName("acoustic", Modality.TEXT)).encode([["high"]])[0]
     hit = index.search(vector=vector, space="acoustic", target="audio")[0]

@@ -84,8 +84,17 @@ def write_open_clip(folder: Path, kind: str, **changes: Any) -> Path:
     return folder
 
 
-def write_clap(folder: Path, fused: bool = False, **changes: Any) -> Path:
-    """Write a checkpoint with ``save_pretrained``; ``changes`` go to the feature extractor."""
+def write_clap(
+    folder: Path,
+    fused: bool = False,
+    positions: int = 26,
+    model_max_length: int = 24,
+    **changes: Any,
+) -> Path:
+    """Write a checkpoint with ``save_pretrained``; ``changes`` go to the feature extractor.
+
+    RoBERTa's positions begin at 2, so the defaults are of one context.
+    """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
     from transformers.utils import logging
 
@@ -105,7 +114,11 @@ def write_clap(folder: Path, fused: bool = False, **changes: Any) -> Path:
     audio |= {"num_hidden_layers": 2, "enable_fusion": fused}
     audio |= {"fusion_type": "aff_2d" if fused else None}
     text = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 1}
-    text |= {"num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 26}
+    text |= {
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": positions,
+    }
     _seed()
     make_config: Any = ClapConfig
     config = make_config(text_config=text, audio_config=audio, projection_dim=24)
@@ -115,7 +128,7 @@ def write_clap(folder: Path, fused: bool = False, **changes: Any) -> Path:
     bars.enable_progress_bar()
     extractor = ClapFeatureExtractor(**settings | changes)
     make_processor: Any = ClapProcessor
-    make_processor(extractor, letters_tokenizer(model_max_length=24)).save_pretrained(folder)
+    make_processor(extractor, letters_tokenizer(model_max_length)).save_pretrained(folder)
     return folder
 
 
