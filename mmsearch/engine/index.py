@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,6 +39,7 @@ from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.maintain import compact
 from mmsearch.store.manifest import Manifest
+from mmsearch.store.once import computed_once
 from mmsearch.store.reader import Reader, View
 from mmsearch.store.repair import repair_index
 from mmsearch.store.verify import Damage, verify_index
@@ -71,7 +72,7 @@ class Index(Closing):
         self._given_model = model
         self._load_model = partial(load_model, device=device, precision=precision, compile=compile)
 
-    @cached_property
+    @computed_once
     def model(self) -> Model:
         """The model that the index was made with.
 
