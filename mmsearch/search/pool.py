@@ -20,8 +20,8 @@ from mmsearch.store.field import Field, Selection
 from mmsearch.store.metadata import CHUNK_BITS
 
 FIRST_DEPTH = 500
-"""Candidates of a field that are scored exactly: PQ64 keeps 0.98 of the ten best of 1,000,000 among
-so many, 0.95 among 200 (`benchmarks/ann.py`)."""
+"""Candidates of a field that are scored exactly: of the ten best pictures for a picture among
+1,000,000, PQ64 keeps 0.98 in so many, 0.95 in 200 (the vectors of `benchmarks/ann.py`)."""
 _CHUNKS_PER_ITEM = 4
 _PRIOR_ROWS = 30
 _PRIOR_SPREAD = 0.1

@@ -1,0 +1,253 @@
+"""Vector search beside bare FAISS: what the engine adds to time, memory and disk.
+
+Run: ``python benchmarks/ann.py [--rows N] [--folder DIR]``; prints one table. A folder that holds
+the vectors and the index already is measured as it is.
+
+Vectors: ``clip_like.py``. FAISS reads the very codes that the index holds and looks into as many
+lists; its candidates are scored again in NumPy, on the same float16 vectors.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import clip_like
+import faiss
+import numpy as np
+from clip_like import DIM
+from machine import describe
+from numpy.typing import NDArray
+
+import mmsearch
+from mmsearch import Modality, Model, Space
+from mmsearch.records import FloatArray
+from mmsearch.search.dense import lists_to_probe
+from mmsearch.search.pool import FIRST_DEPTH as DEPTH
+from mmsearch.store.field import read_all
+from mmsearch.store.files import CheckedFile
+
+SEED = 0
+QUERIES = 1_000
+ROUNDS = 3
+K = 10
+KINDS = ("text", "image")
+Answer = TypeVar("Answer")
+
+
+class Encoder:
+    """Stands for a model that has embedded everything elsewhere."""
+
+    space = Space("visual", DIM, True, "benchmark", "0" * 64)
+    modality = Modality.IMAGE
+
+
+MODEL = Model("benchmark", (Encoder(),))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each query alone, (n,), and of all of them as a batch."""
+
+    single: FloatArray
+    batch: float
+
+
+def queries(kind: str) -> FloatArray:
+    """Return (n, dim) float32 query vectors of a kind."""
+    rng = np.random.default_rng((SEED, 10**6, KINDS.index(kind)))
+    world = clip_like.make_world(SEED)
+    return world.texts(rng, QUERIES) if kind == "text" else world.images(rng, QUERIES)
+
+
+def build(folder: Path, rows: int) -> None:
+    """Write the vectors to a file, and an index of them."""
+    base = np.lib.format.open_memmap(folder / "base.npy", "w+", np.float16, (rows, DIM))
+    start = 0
+    for block in clip_like.image_blocks(SEED, rows):
+        base[start : start + len(block)] = block
+        start += len(block)
+    base.flush()
+    with mmsearch.create(folder / "index", model=MODEL) as index:
+        index.add_vectors(folder / "base.npy")
+
+
+def exact(folder: Path, asked: FloatArray) -> NDArray[np.int64]:
+    """Return the rows of the K best for each query, (n, K), by scoring all."""
+    base = np.load(folder / "base.npy", mmap_mode="r")
+    scores = np.full((len(asked), K), -np.inf, np.float32)
+    rows = np.zeros((len(asked), K), np.int64)
+    for start in range(0, len(base), 50_000):
+        found = asked @ base[start : start + 50_000].astype(np.float32).T
+        best = np.argpartition(-found, K, axis=1)[:, :K]
+        scores = np.hstack([scores, np.take_along_axis(found, best, 1)])
+        rows = np.hstack([rows, best + start])
+        keep = np.argsort(-scores, axis=1)[:, :K]
+        scores, rows = np.take_along_axis(scores, keep, 1), np.take_along_axis(rows, keep, 1)
+    return rows
+
+
+def agreement(folder: Path) -> dict[str, float]:
+    """Return ann_recall_at_10 for each kind of query: the share of the exact answers found."""
+    found = {}
+    with mmsearch.open(folder / "index", model=MODEL) as index:
+        for kind in KINDS:
+            answers = index.search_many(vectors=queries(kind), target="image", k=K)
+            rows = [{int(hit.item.row or 0) - 1 for hit in hits} for hits in answers]
+            wanted = exact(folder, queries(kind))
+            shared = [len(a & set(b)) for a, b in zip(rows, wanted.tolist(), strict=True)]
+            found[kind] = sum(shared) / (K * len(shared))
+    return found
+
+
+class BareFaiss:
+    """FAISS with the codes of an index, and NumPy for exact scores on the same float16 vectors."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load codebook and codes; FAISS's ids are row numbers."""
+        self._base = np.load(folder / "base.npy", mmap_mode="r")
+        with mmsearch.open(folder / "index", model=MODEL) as index, index._reader.view() as view:
+            info = next(iter(view.state.fields.values())).info
+            self.recipe = info.recipe
+            codes = [read_all(CheckedFile(index.path, s.codes)) for s in info.segments if s.codes]
+            codebook = read_all(CheckedFile(index.path, info.codebook)) if info.codebook else None
+        self._index: Any = faiss.deserialize_index(np.array(codebook))
+        ivf = faiss.extract_index_ivf(self._index)
+        self.code_bytes = self._index.sa_code_size()
+        rows = np.concatenate(codes).reshape(-1, self.code_bytes)
+        self._index.add_sa_codes(rows, np.arange(len(rows)))
+        self.nprobe = ivf.nprobe = lists_to_probe(ivf.nlist, across=True)
+
+    def search(self, query: FloatArray) -> NDArray[np.int64]:
+        """Return the rows of the K best, of ``DEPTH`` candidates."""
+        _, found = self._index.search(query[None], DEPTH)
+        return self._best(query, found[0])
+
+    def search_many(self, asked: FloatArray) -> list[NDArray[np.int64]]:
+        """Return the same for many queries, on all cores."""
+        _, found = self._index.search(asked, DEPTH)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(self._best, asked, found))
+
+    def _best(self, query: FloatArray, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        scores = self._base[rows].astype(np.float32) @ query
+        best: NDArray[np.int64] = rows[np.argsort(-scores)[:K]]
+        return best
+
+
+def timings(folder: Path) -> tuple[Timing, Timing]:
+    """Return how long bare FAISS takes, and mmsearch: in turns, after a round that warms up."""
+    asked = queries("text")
+    bare = BareFaiss(folder)
+    with mmsearch.open(folder / "index", model=MODEL) as index:
+
+        def ours(query: FloatArray) -> object:
+            return index.search(vector=query, target="image", k=K)
+
+        def ours_many(asked: FloatArray) -> object:
+            return index.search_many(vectors=asked, target="image", k=K)
+
+        rounds = [
+            [(clock(one, asked), clock(many, [asked])) for one, many in pairs]
+            for pairs in [((bare.search, bare.search_many), (ours, ours_many))] * (1 + ROUNDS)
+        ]
+    theirs, mine = (
+        Timing(np.concatenate([single for single, _ in side]), min(batch[0] for _, batch in side))
+        for side in zip(*rounds[1:], strict=True)
+    )
+    return theirs, mine
+
+
+def clock(function: Callable[[FloatArray], object], calls: Iterable[FloatArray]) -> FloatArray:
+    """Return the seconds of each call."""
+    seconds = []
+    for asked in calls:
+        started = time.perf_counter()
+        function(asked)
+        seconds.append(time.perf_counter() - started)
+    return np.array(seconds, np.float32)
+
+
+def opening(folder: Path) -> tuple[float, float, float]:
+    """Return seconds to open, seconds of the first search, and bytes of memory after 100."""
+    asked = queries("text")[:100]
+    before = private_bytes()
+    started = time.perf_counter()
+    index = mmsearch.open(folder / "index", model=MODEL)
+    opened = time.perf_counter()
+    index.search(vector=asked[0], target="image")
+    searched = time.perf_counter()
+    for query in asked:
+        index.search(vector=query, target="image")
+    return opened - started, searched - opened, private_bytes() - before
+
+
+def private_bytes() -> int:
+    """Return the memory of this process that is no mapped file."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("RssAnon:")[2].split()[0])
+
+
+def fresh(function: Callable[[Path], Answer], folder: Path) -> Answer:
+    """Call a function in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, folder).result()
+
+
+def disk(folder: Path) -> tuple[int, int]:
+    """Return the bytes of the files of vectors and codes, and of the whole index."""
+    sizes = {path: path.stat().st_size for path in (folder / "index").iterdir()}
+    kinds = (".vectors", ".codes", ".codebook")
+    return sum(n for path, n in sizes.items() if path.suffix in kinds), sum(sizes.values())
+
+
+def figures(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the table."""
+    rows = len(np.load(folder / "base.npy", mmap_mode="r"))
+    bare = BareFaiss(folder)
+    yield "recipe, lists probed, candidates", f"{bare.recipe}, {bare.nprobe}, {DEPTH}"
+    for kind, found in fresh(agreement, folder).items():
+        yield f"ann_recall_at_10, {kind}-like queries", f"{found:.3f}"
+    theirs, mine = fresh(timings, folder)
+    for name, timing in (("bare FAISS", theirs), ("mmsearch", mine)):
+        p50, p99 = np.percentile(timing.single, (50, 99)) * 1e3
+        yield f"{name}: one query, p50 / p99", f"{p50:.2f} / {p99:.2f} ms"
+        yield f"{name}: a batch of {QUERIES:,}", f"{QUERIES / timing.batch:,.0f} queries/s"
+    single = np.median(mine.single) / np.median(theirs.single)
+    yield (
+        "time as a multiple of bare FAISS, one / batch",
+        (f"{single:.2f} / {mine.batch / theirs.batch:.2f}"),
+    )
+    opened, first, memory = fresh(opening, folder)
+    yield "open / first search", f"{opened:.2f} / {first:.2f} s"
+    yield "memory beyond FAISS's codes", f"{memory / rows - bare.code_bytes:.0f} bytes a vector"
+    files, whole = disk(folder)
+    least = rows * (bare.code_bytes + 2 * DIM)
+    yield "disk: vectors and codes, as a multiple of their bare bytes", f"{files / least:.3f}"
+    yield "disk: all", f"{whole / rows:,.0f} bytes a vector"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, help="for vectors and index; a temporary one")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder: Path = arguments.folder or Path(temporary)
+        if not (folder / "index").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            build(folder, arguments.rows)
+        for what, figure in figures(folder):
+            print(f"| {what} | {figure} |", flush=True)
+    print(describe())
+
+
+if __name__ == "__main__":
+    main()
