@@ -8,7 +8,6 @@ import hashlib
 import io
 import random
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -36,6 +35,8 @@ def queries(count: int, seed: int) -> list[str]:
         count: How many.
         seed: Of the choice; other seeds give other queries, of which a few are the same.
     """
+    import tomllib  # here: searches use the phrases alone
+
     content = files("mmsearch.engine").joinpath("queries.toml").read_text(encoding="utf-8")
     bank = tomllib.loads(content)
     rng, found = random.Random(seed), dict[str, None]()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -33,7 +33,6 @@ from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_text
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
 from mmsearch.engine.searching import Asked, Request, resolve_targets, run_search
-from mmsearch.engine.tuning import Tuned, Tuner, keep_tunings
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
 from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
 from mmsearch.store.catalog import Catalog
@@ -44,6 +43,9 @@ from mmsearch.store.reader import Reader, View
 from mmsearch.store.repair import repair_index
 from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Batch, Writer
+
+if TYPE_CHECKING:
+    from mmsearch.engine.tuning import Tuned
 
 Answer = TypeVar("Answer")
 _ATTEMPTS = 10
@@ -419,7 +421,7 @@ class Index(Closing):
         *,
         queries: Sequence[str] | None = None,
         progress: Callable[[str], None] | None = None,
-    ) -> list[Tuned]:
+    ) -> "list[Tuned]":
         """Find how little effort keeps a promise, for each field and kind of query, and keep to it.
 
         The promise is ann_recall_at_10: the share of the 10 exact nearest that approximate search
@@ -438,6 +440,8 @@ class Index(Closing):
             UsageError: The share or the number of queries makes no sense.
             IndexLockedError: Another process is writing to the index.
         """
+        from mmsearch.engine.tuning import Tuner, keep_tunings  # here: no query is to wait for it
+
         if not 0 < ann_recall < 1:
             raise UsageError(f"ann_recall {ann_recall}: give a share between 0 and 1")
         with closing(Writer(self.path)) as writer:
@@ -452,8 +456,10 @@ class Index(Closing):
         *,
         queries: Sequence[str] | None = None,
         progress: Callable[[str], None] | None = None,
-    ) -> list[Tuned]:
+    ) -> "list[Tuned]":
         """Measure what is found now where :meth:`tune` has promised something, on fresh queries."""
+        from mmsearch.engine.tuning import Tuner  # here: no query is to wait for it
+
         with self._reader.view() as view:
             self._refuse_moved(view.manifest, self.model)
             return Tuner(view, self.model, queries, 1, progress).check()
