@@ -1,6 +1,7 @@
 """Tuning: what is promised is measured on other queries, kept, and used."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmsearch.engine.bank import queries
 from mmsearch.records import FieldName, FloatArray
 from mmsearch.search.dense import Effort, effort, find_candidates
 from mmsearch.search.tuning import Measured, cheapest, exact, measure
-from mmsearch.store.field import Field
+from mmsearch.store.field import Field, Selection
 from mmsearch.store.reader import Reader
 
 ROWS = 3_000
@@ -54,11 +55,12 @@ def index(folder: Path) -> Iterator[mmsearch.Index]:
         yield opened
 
 
-@pytest.fixture
-def field(folder: Path) -> Iterator[Field]:
+@contextmanager
+def looking(folder: Path) -> Iterator[tuple[Field, Selection]]:
+    """The field of pictures as it is now, and which of its rows are alive."""
     reader = Reader(folder)
     with reader.view() as view:
-        yield view.state.fields[IMAGES]
+        yield view.state.fields[IMAGES], view.alive(IMAGES)
     reader.close()
 
 
@@ -68,10 +70,8 @@ def brute(queries: FloatArray, vectors: FloatArray) -> list[set[int]]:
 
 
 def test_the_exact_nearest_are_those_of_all_live_vectors(folder: Path) -> None:
-    reader = Reader(folder)
     asked = clusters(3, 40)
-    with reader.view() as view:
-        field, alive = view.state.fields[IMAGES], view.alive(IMAGES)
+    with looking(folder) as (field, alive):
         found = exact(field, asked, 10, alive)
         vectors = np.concatenate([rows for _, rows in field.blocks()])[alive.rows]
         assert alive.count == ROWS
@@ -79,14 +79,11 @@ def test_the_exact_nearest_are_those_of_all_live_vectors(folder: Path) -> None:
             set(alive.rows[list(row)].tolist()) for row in brute(asked, vectors)
         ]
         assert (exact(field, asked, ROWS + 5, alive)[:, ROWS:] == -1).all()
-    reader.close()
 
 
 def test_what_is_measured_is_what_a_search_finds(folder: Path) -> None:
-    reader = Reader(folder)
     asked = clusters(4, 60)
-    with reader.view() as view:
-        field, alive = view.state.fields[IMAGES], view.alive(IMAGES)
+    with looking(folder) as (field, alive):
         truth = exact(field, asked, 10, alive)
         for nprobe in (1, 4, 32):
             for one in measure(field, asked, truth, alive, nprobe):
@@ -96,7 +93,6 @@ def test_what_is_measured_is_what_a_search_finds(folder: Path) -> None:
                     for mine, right in zip(found, truth, strict=True)
                 ]
                 assert one.ann_recall == pytest.approx(np.mean(shares), abs=0.002)
-    reader.close()
 
 
 def test_the_cheapest_effort_that_keeps_the_target_is_chosen() -> None:
@@ -143,14 +139,11 @@ def test_searches_take_the_effort_of_their_kind_of_query(
     tuned = {one.asked: one.tuning for one in index.tune(0.9)}
     text, image = tuned[Modality.TEXT], tuned[Modality.IMAGE]
     assert text and image
-    reader = Reader(folder)
-    with reader.view() as view:
-        field = view.state.fields[IMAGES]
+    with looking(folder) as (field, _):
         assert effort(field, [Modality.TEXT]) == Effort(text.nprobe, text.depth)
         assert effort(field, {Modality.IMAGE}) == Effort(image.nprobe, image.depth)
         most = Effort(max(text.nprobe, image.nprobe), max(text.depth, image.depth))
         assert effort(field, [Modality.TEXT, Modality.IMAGE]) == effort(field, ()) == most
-    reader.close()
 
 
 def test_after_compaction_the_effort_stays_and_the_promise_goes(tmp_path: Path) -> None:
