@@ -118,22 +118,29 @@ class BareFaiss:
             codes = [read_all(CheckedFile(index.path, s.codes)) for s in info.segments if s.codes]
             codebook = read_all(CheckedFile(index.path, info.codebook)) if info.codebook else None
         self._index: Any = faiss.deserialize_index(np.array(codebook))
-        ivf = faiss.extract_index_ivf(self._index)
-        self.code_bytes = self._index.sa_code_size()
+        self._ivf: Any = faiss.extract_index_ivf(self._index)
+        self.code_bytes = self._ivf.sa_code_size()
         rows = np.concatenate(codes).reshape(-1, self.code_bytes)
-        self._index.add_sa_codes(rows, np.arange(len(rows)))
-        self.nprobe = ivf.nprobe = lists_to_probe(ivf.nlist, across=True)
+        self._ivf.add_sa_codes(rows, np.arange(len(rows)))
+        self.nprobe = self._ivf.nprobe = lists_to_probe(self._ivf.nlist, across=True)
+        centroids = self._ivf.quantizer.reconstruct_n(0, self._ivf.nlist)
+        self._squares = np.square(centroids).sum(axis=1)
 
     def search(self, query: FloatArray) -> NDArray[np.int64]:
         """Return the rows of the K best, of ``DEPTH`` candidates."""
-        _, found = self._index.search(query[None], DEPTH)
-        return self._best(query, found[0])
+        return self._best(query, self._proposed(query[None])[0])
 
     def search_many(self, asked: FloatArray) -> list[NDArray[np.int64]]:
         """Return the same for many queries, on all cores."""
-        _, found = self._index.search(asked, DEPTH)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(self._best, asked, found))
+            return list(pool.map(self._best, asked, self._proposed(asked)))
+
+    def _proposed(self, asked: FloatArray) -> NDArray[np.int64]:
+        """Return the rows that the codes propose, of the lists that are nearest by distance."""
+        distances, lists = self._ivf.quantizer.search(asked, self.nprobe)
+        products = (1 + self._squares[lists] - distances) / 2  # of unit vectors and centroids
+        found: NDArray[np.int64] = self._ivf.search_preassigned(asked, DEPTH, lists, products)[1]
+        return found
 
     def _best(self, query: FloatArray, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         scores = self._base[rows].astype(np.float32) @ query

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -70,6 +71,54 @@ def test_codes_added_in_pieces_find_their_own_vectors(
         for found in index.search(vectors[[250, 3]], 300, index.nlist, bits):
             assert sorted(found[found >= 0]) == rows[allowed].tolist()
     assert capfd.readouterr() == ("", "")  # FAISS warns on stderr
+
+
+def test_queries_from_elsewhere_find_more_than_in_the_lists_of_faiss() -> None:
+    """Texts among pictures: they share what is meant, and lie around another mean."""
+    rng, dim = np.random.default_rng(0), 32
+    means = 1.2 * unit(rng.standard_normal((2, dim)))
+    centres = noise(rng, 100, dim)
+
+    def latent(count: int) -> NDArray[np.float64]:
+        return centres[(100 * rng.random(count) ** 2).astype(int)] + 0.6 * noise(rng, count, dim)
+
+    rows = unit(means[0] + latent(6000))
+    queries = unit(means[1] + latent(300) + noise(rng, 300, dim))
+    exact = np.argsort(-queries @ rows.T, axis=1)[:, :10]
+    theirs = faiss.index_factory(dim, "IVF64,Flat", faiss.METRIC_INNER_PRODUCT)
+    theirs.train(rows)
+    theirs.add(rows)
+    theirs.nprobe = 8
+    ours = AnnIndex(np.frombuffer(train_codebook("IVF64,Flat", rows), np.uint8))
+    ours.add(ours.encode(rows), 0)
+    scores, found = ours.search(ours.probe(queries, 8), 10)
+    assert np.allclose(scores, np.einsum("nd,nkd->nk", queries, rows[found]), atol=1e-5)
+    assert shared(found, exact) > shared(theirs.search(queries, 10)[1], exact) + 0.03
+    assert shared(found, exact) > 0.9
+
+
+def test_lists_are_scored_by_the_inner_products_of_their_centroids() -> None:
+    rng = np.random.default_rng(0)
+    rows, queries = 3 * rng.standard_normal((500, DIM)), rng.standard_normal((20, DIM))
+    codebook = np.frombuffer(train_codebook("PCA8,IVF16,PQ4", rows.astype(np.float32)), np.uint8)
+    probes = AnnIndex(codebook).probe(queries.astype(np.float32), 16)
+    index = faiss.deserialize_index(np.array(codebook))
+    centroids = faiss.extract_index_ivf(index).quantizer.reconstruct_n(0, 16)
+    products = np.einsum("nd,npd->np", probes.queries, centroids[probes.lists])
+    assert np.allclose(probes.scores, products, atol=1e-4)
+
+
+def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def noise(rng: np.random.Generator, count: int, dim: int) -> NDArray[np.float64]:
+    return rng.standard_normal((count, dim)) / dim**0.5
+
+
+def shared(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
+    both = (len({*a} & {*b}) for a, b in zip(found.tolist(), exact.tolist(), strict=True))
+    return sum(both) / exact.size
 
 
 @pytest.mark.parametrize("dim", [1, 7, 32, 256, 512, 768, 1024])

@@ -443,7 +443,7 @@ def test_a_quantised_search_returns_exact_scores(quantised: Index) -> None:
 def test_a_quantised_search_in_all_lists_equals_brute_force(
     quantised: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dense, "_LEAST_PROBED", 8)
+    monkeypatch.setattr(dense, "_LEAST_WITHIN", 8)
     monkeypatch.setattr("mmsearch.search.dense.FIRST_DEPTH", 399)
     for word in WORDS[:5]:
         found = by_meaning(quantised, word, k=10)
@@ -454,7 +454,7 @@ def test_a_quantised_search_in_all_lists_equals_brute_force(
 def test_a_quantised_search_with_a_filter_never_comes_back_short(
     quantised: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dense, "_LEAST_PROBED", 1)
+    monkeypatch.setattr(dense, "_LEAST_WITHIN", 1)
     for where, count in (("even = 1", 200), ("number < 30", 30), ("number < 0", 0)):
         found = by_meaning(quantised, "word1", k=1000, where=where)
         assert len(found) == count

@@ -17,7 +17,7 @@ from mmsearch.records import FieldName
 from mmsearch.store import environment, files, maintain, manifest
 from mmsearch.store.catalog_writer import CatalogWriter
 from mmsearch.store.environment import acquire
-from mmsearch.store.manifest import FieldInfo, Manifest, SegmentInfo
+from mmsearch.store.manifest import EXACT, FieldInfo, Manifest, SegmentInfo
 from mmsearch.store.merge import FAN_IN, merge_tail
 from mmsearch.store.metadata import Update
 from mmsearch.store.segment import Segment, write_segment
@@ -281,12 +281,23 @@ def test_a_newer_format_is_refused(index: Index, monkeypatch: pytest.MonkeyPatch
         index.info()
 
 
-def test_a_manifest_survives_json() -> None:
+def manifest_with_codebook() -> Manifest:
     file = files.FileInfo("1.vectors", 10, "aa")
     segment = SegmentInfo(file, file, 3, 7)
     field = FieldInfo(NAME, 8, (segment,), file, "IVF4,PQ8", 3)
-    whole = Manifest("fake", fake_model().spaces, "IVF4,PQ8", 5, 6, 7, 8, (field,), {"a": "1"})
+    return Manifest("fake", fake_model().spaces, "IVF4,PQ8", 5, 6, 7, 8, (field,), {"a": "1"})
+
+
+def test_a_manifest_survives_json() -> None:
+    whole = manifest_with_codebook()
     assert Manifest.from_json(whole.to_json()) == whole
+
+
+def test_lists_told_apart_by_angle_are_left_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "FORMAT", 1)
+    (field,) = Manifest.from_json(manifest_with_codebook().to_json()).fields
+    assert (field.codebook, field.segments[0].codes, field.recipe) == (None, None, EXACT)
+    assert field.rows == 3
 
 
 def test_making_an_index_twice_is_refused(index: Index) -> None:

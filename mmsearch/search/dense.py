@@ -17,11 +17,12 @@ FIRST_DEPTH = 500
 EXACT_CANDIDATES = 20_000
 _EXACT_SHARE = 8
 """A filter that leaves at most so many rows, and an eighth of them, is answered by scoring all."""
-_PROBED_WITHIN = 64
-_PROBED_ACROSS = 32
+_PROBED_WITHIN = 128
+_PROBED_ACROSS = 64
 """One list in so many is looked into, for queries of the field's own modality and for others. Those
 lie outside of what the lists were trained on, and their neighbours are in more of them."""
-_LEAST_PROBED = 8
+_LEAST_WITHIN = 16
+_LEAST_ACROSS = 32
 _BLOCK_ROWS = 8192
 
 Each: TypeAlias = Callable[..., Iterable[Any]]
@@ -99,7 +100,9 @@ def find_candidates(
 
 def lists_to_probe(nlist: int, *, across: bool) -> int:
     """Return how many of the inverted lists of a field to look into."""
-    return max(_LEAST_PROBED, nlist // (_PROBED_ACROSS if across else _PROBED_WITHIN))
+    if across:
+        return max(_LEAST_ACROSS, nlist // _PROBED_ACROSS)
+    return max(_LEAST_WITHIN, nlist // _PROBED_WITHIN)
 
 
 def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:

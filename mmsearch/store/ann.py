@@ -17,9 +17,11 @@ from mmsearch.records import FloatArray
 
 MAX_TRAINING_BYTES = 512 * 2**20
 """Training rows in memory, as float32."""
-_TRAINING_ROWS_PER_LIST = 40
-"""FAISS asks for 39. With 32 to 97 of them ann_recall_at_10 differed by 0.007 at the most (100,000
-CLIP-like vectors, IVF1024,PQ64), and training is most of the time that an index takes to make."""
+_TRAINING_ROWS_PER_LIST = 20
+_TRAINING_ROUNDS = 4
+"""FAISS asks for 39 rows a list and takes 10 rounds. That is five times the work, and then as many
+rows have to be compared with a query for the same ann_recall_at_10, in a tenth fewer lists (the
+vectors of `benchmarks/ann.py`)."""
 _CENTROIDS = 256
 """A product quantiser with 8 bits a code has this many centroids and needs as many rows."""
 _KEPT = {"IndexPreTransform", "IndexIVFPQ", "IndexIVFFlat", "IndexIVFScalarQuantizer"}
@@ -45,7 +47,7 @@ def check_recipe(recipe: str, dim: int | None = None) -> None:
     """
     faiss = _faiss()
     try:
-        index = faiss.index_factory(dim or 2048, recipe, faiss.METRIC_INNER_PRODUCT)
+        index = _untrained(recipe, dim or 2048)
         kinds = {type(faiss.downcast_index(part)).__name__ for part in (index, _ivf(index))}
     except (RuntimeError, AttributeError):
         kinds = set()
@@ -84,9 +86,9 @@ def train_codebook(recipe: str, sample: FloatArray) -> bytes:
         recipe: FAISS factory string.
         sample: (n, dim) float32.
     """
-    faiss = _faiss()
-    index = faiss.index_factory(sample.shape[1], recipe, faiss.METRIC_INNER_PRODUCT)
-    ivf = faiss.downcast_index(_ivf(index))
+    index = _untrained(recipe, sample.shape[1])
+    ivf = _faiss().downcast_index(_ivf(index))
+    ivf.cp.niter = _TRAINING_ROUNDS
     quantizers = [ivf, getattr(ivf, "pq", None)]
     for clustering in (q.cp for q in quantizers if hasattr(q, "cp")):
         clustering.min_points_per_centroid = 1  # FAISS warns on stderr below 39
@@ -95,7 +97,21 @@ def train_codebook(recipe: str, sample: FloatArray) -> bytes:
     rotation_quantizers = _quiet_rotations(index)
     index.train(sample)
     del rotation_quantizers
-    return bytes(faiss.serialize_index(index))
+    return bytes(_faiss().serialize_index(index))
+
+
+def _untrained(recipe: str, dim: int) -> Any:
+    """An index of inner products whose lists are the cells of the nearest centroids.
+
+    FAISS's own choice for inner products, lists by the angle to a centroid, is made for queries
+    that lie among the vectors. A text does not, and is as near to most centroids of pictures as to
+    others. What then tells lists apart is how far their rows reach: ``|q - c|²`` ranks them by
+    ``q·c + (1 - |c|²) / 2``, and ``1 - |c|²`` is the variance of the unit vectors around ``c``.
+    """
+    faiss = _faiss()
+    index = faiss.index_factory(dim, recipe, faiss.METRIC_L2)
+    index.metric_type = _ivf(index).metric_type = faiss.METRIC_INNER_PRODUCT
+    return index
 
 
 class AnnIndex:
@@ -105,6 +121,8 @@ class AnnIndex:
         """Load a codebook from bytes that have been checked: FAISS itself checks nothing."""
         self._index = _faiss().deserialize_index(np.array(codebook))
         self._ivf = _ivf(self._index)
+        centroids = self._ivf.quantizer.reconstruct_n(0, self._ivf.nlist)
+        self._squares = np.square(centroids).sum(axis=1)
         self.code_bytes: int = self._index.sa_code_size()
 
     @property
@@ -132,7 +150,9 @@ class AnnIndex:
         """Return the lists to look into for each of (n, dim) float32 queries."""
         for transform in _transforms(self._index):
             queries = transform.apply(queries)
-        scores, lists = self._ivf.quantizer.search(queries, min(nprobe, self.nlist))
+        distances, lists = self._ivf.quantizer.search(queries, min(nprobe, self.nlist))
+        squares = np.square(queries).sum(axis=1, keepdims=True)
+        scores = (squares + self._squares[lists] - distances) / 2
         return Probes(queries, lists, scores)
 
     def search(

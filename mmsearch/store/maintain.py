@@ -112,8 +112,7 @@ def rewritten(
 
 def with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:
     """Train a codebook on a sample of the field and encode all its rows."""
-    bare = tuple(replace(segment, codes=None) for segment in info.segments)
-    field = Field(writer.folder, replace(info, segments=bare, codebook=None))  # they may be damaged
+    field = Field(writer.folder, info.bare())  # codes and codebook may be damaged
     codebook = write_file(
         writer.folder, writer.new_name("codebook"), [train_codebook(recipe, _sample(field, recipe))]
     )

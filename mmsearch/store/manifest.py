@@ -1,14 +1,17 @@
 """The manifest: the one record that says what an index consists of at a commit."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mmsearch.errors import IndexFormatError
 from mmsearch.records import FieldName, Modality, Space
 from mmsearch.store.files import FileInfo
 
-FORMAT = 1
+FORMAT = 2
+_OTHER_CELLS = 1
+"""Up to this format the lists of a codebook were told apart by angle. Such a field is searched
+exactly until the next writer trains it anew."""
 EXACT = "exact"
 """The recipe of a field without a codebook."""
 
@@ -101,6 +104,11 @@ class FieldInfo:
         """Vectors on disk, those of deleted items included."""
         return sum(segment.rows for segment in self.segments)
 
+    def bare(self) -> "FieldInfo":
+        """Return the field without its codebook, and what was made with it."""
+        segments = tuple(replace(segment, codes=None) for segment in self.segments)
+        return replace(self, segments=segments, codebook=None, recipe=EXACT, trained_rows=0)
+
     def is_promised(self, tuning: Tuning) -> bool:
         """Whether what a tuning promised still holds."""
         return self.codebook is not None and self.codebook.name == tuning.codebook
@@ -164,7 +172,8 @@ class Manifest:
                 "upgrade mmsearch"
             )
         raw["spaces"] = tuple(Space(**space) for space in raw["spaces"])
-        raw["fields"] = tuple(_field(f) for f in raw["fields"])
+        fields = map(_field, raw["fields"])
+        raw["fields"] = tuple(f.bare() if version <= _OTHER_CELLS else f for f in fields)
         return Manifest(**raw)
 
 
