@@ -1,6 +1,7 @@
 """What a person asks: one or several modalities, decoded and embedded."""
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,5 +146,5 @@ def decoded(name: FieldName, encoder: Encoder, value: object) -> Iterator[object
 
 
 def _unit(vector: FloatArray) -> FloatArray:
-    length = float(np.linalg.norm(vector))
+    length = math.sqrt(vector @ vector)
     return vector / np.float32(length) if length else vector

@@ -1,28 +1,33 @@
 """The main flow of a search: candidates -> exact scores -> signals -> fusion -> items -> hits."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.engine.chunks import load_chunk
+from mmsearch.engine.chunks import EmbeddedChunk, load_chunk
 from mmsearch.engine.judging import Judging
 from mmsearch.errors import DamagedIndexError, UsageError
 from mmsearch.fuse import Signals, fuse
 from mmsearch.records import FieldName, FloatArray, Hit, Modality
-from mmsearch.search.dense import Each, effort
-from mmsearch.search.pool import Judge, Pool, Probe, best_words, collect
+from mmsearch.search.dense import effort
+from mmsearch.search.pool import Chunks, Judge, Pool, Probe, best_words, look, pooled
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.reader import View
 
 LEXICAL_CANDIDATES = 200
+_BLOCK = 64
+"""Queries of a batch that a thread takes at a time, at the most."""
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +77,36 @@ def run_search(
     """
     allowed = allowed_items(view, catalog, request.where)
     probes = list(_probes(view, request, asked, allowed))
-    with _each(len(asked)) as each:
-        words = list(each(partial(_words, view, catalog, allowed), [a.words for a in asked]))
-        found_by_words = [np.array(sorted(mine), np.int64) for mine in words]
-        pools = collect(probes, request.k, found_by_words, each)
     approximate = {name.modality for name in asked[0].bridged}
-    return [
-        _hits(view, pool, mine, request.k, approximate)
-        for pool, mine in zip(pools, words, strict=True)
-    ]
+    load = cache(partial(load_chunk, view))  # queries of a batch have hits in common
+
+    def find(some: slice) -> list[tuple[Mapping[int, float], Sequence[Chunks]]]:
+        words = [_words(view, catalog, allowed, a.words) for a in asked[some]]
+        items = [np.array(sorted(mine), np.int64) for mine in words]
+        looked = [look(probe.part(some), request.k, items) for probe in probes]
+        return list(zip(words, zip(*looked, strict=True), strict=True))
+
+    with _in_blocks(find, len(asked)) as found:
+        return [
+            _hits(load, pooled(chunks), words, request.k, approximate) for words, chunks in found
+        ]
 
 
 @contextmanager
-def _each(count: int) -> Iterator[Each]:
-    """Yield what applies a function to each of some queries: on all cores if there are several."""
+def _in_blocks(find: Callable[[slice], list[Found]], count: int) -> Iterator[Iterator[Found]]:
+    """Yield what is found for each of some queries, while all cores look for the next ones.
+
+    FAISS and NumPy let go of Python's lock for most of their time. LMDB's transaction serves one
+    thread, so whoever takes what is found reads the records.
+    """
     if count == 1:
-        yield map
+        yield iter(find(slice(1)))
         return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield pool.map
+    cores = os.cpu_count() or 1
+    size = min(_BLOCK, -(-count // cores))
+    blocks = [slice(start, start + size) for start in range(0, count, size)]
+    with ThreadPoolExecutor(cores) as pool:
+        yield chain.from_iterable(pool.map(find, blocks))
 
 
 def allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np.bool_]:
@@ -152,45 +168,37 @@ def _words(
 
 
 def _hits(
-    view: View,
+    load: Callable[[int], EmbeddedChunk],
     pool: Pool,
     words: Mapping[int, float],
     k: int,
     approximate: Collection[Modality],
 ) -> list[Hit]:
-    lexical = np.zeros(len(pool.item_ids), np.float32)
+    lexical = np.zeros(len(pool.chunk_ids), np.float32)
     if words:
         lexical[:] = [words.get(i, 0.0) for i in pool.item_ids.tolist()]
     scores = fuse(Signals(pool.standings, lexical))
-    order = np.lexsort((pool.item_ids, -scores))[:k]
+    best = pool.best(scores, k)
+    columns = (pool.chunk_ids, scores, pool.cosines, lexical, pool.judged)
+    rows = zip(*(column[best].tolist() for column in columns), strict=True)
     return [
-        _hit(
-            view,
-            rank,
-            float(scores[n]),
-            int(pool.chunk_ids[n]),
-            _signals(pool, n, float(lexical[n])),
-            approximate,
-        )
-        for rank, n in enumerate(order, start=1)
+        _hit(rank, score, load(chunk_id), _signals(*signals), approximate)
+        for rank, (chunk_id, score, *signals) in enumerate(rows, start=1)
     ]
 
 
-def _signals(pool: Pool, n: int, lexical: float) -> dict[str, float]:
-    found = {"cosine": float(pool.cosines[n]), "lexical": lexical}
-    judged = float(pool.judged[n])
+def _signals(cosine: float, lexical: float, judged: float) -> dict[str, float]:
+    found = {"cosine": cosine, "lexical": lexical}
     return found | {"judged": judged} if judged else found
 
 
 def _hit(
-    view: View,
     rank: int,
     score: float,
-    chunk_id: int,
+    found: EmbeddedChunk,
     signals: Mapping[str, float],
     approximate: Collection[Modality],
 ) -> Hit:
-    found = load_chunk(view, chunk_id)
     by_texts = found.part.modality in approximate
     return Hit(
         rank, score, None, found.item, found.part, found.chunk, found.text, signals, by_texts

@@ -1,9 +1,7 @@
 """Candidates of one field for query vectors, with exact scores."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +22,6 @@ lie outside of what the lists were trained on, and their neighbours are in more 
 _LEAST_WITHIN = 16
 _LEAST_ACROSS = 32
 _BLOCK_ROWS = 8192
-
-Each: TypeAlias = Callable[..., Iterable[Any]]
-"""``map``, or that of a pool of threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +69,7 @@ def effort(field: Field, asked: Collection[Modality]) -> Effort:
 
 
 def find_candidates(
-    field: Field, queries: FloatArray, effort: Effort, allowed: Selection, each: Each = map
+    field: Field, queries: FloatArray, effort: Effort, allowed: Selection
 ) -> list[Candidates]:
     """Return for each query the best allowed rows of a field, as many as the effort is deep.
 
@@ -87,15 +82,14 @@ def find_candidates(
         queries: (n, dim) float32.
         effort: How thoroughly.
         allowed: The rows that may come back.
-        each: Applies a function to each query, on all cores or one after the other.
     """
     depth = effort.depth
     few = max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE))
     if field.info.codebook is None or allowed.count <= few:
-        return list(each(partial(_best, field, allowed.rows, depth), queries))
+        return [_best(field, allowed.rows, depth, query) for query in queries]
     assert field.ann is not None
     proposed = field.ann.search(queries, depth, effort.nprobe, allowed.bits)
-    return list(each(partial(_rescored, field), proposed, queries))
+    return [_rescored(field, *one) for one in zip(proposed, queries, strict=True)]
 
 
 def lists_to_probe(nlist: int, *, across: bool) -> int:
@@ -129,13 +123,13 @@ def _rescored(field: Field, proposed: NDArray[np.int64], query: FloatArray) -> C
     return _sorted(field, rows, score_rows(field, rows, query), exhausted=False)
 
 
-def inner_products(vectors: FloatArray, query: FloatArray) -> FloatArray:
-    """Return (n,) float32 for (n, dim) and (dim,) float32, each row by itself.
+def inner_products(vectors: FloatArray, queries: FloatArray) -> FloatArray:
+    """Return (..., n) float32 for (n, dim) and (..., dim) float32, each row by itself.
 
     A matrix product rounds a row otherwise when its neighbours change: equal vectors would get
     unequal scores, and compaction would change answers.
     """
-    products: FloatArray = np.vecdot(vectors, query)
+    products: FloatArray = np.vecdot(vectors, queries[..., None, :])
     return products
 
 

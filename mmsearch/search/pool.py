@@ -1,9 +1,8 @@
-"""The pool of one search: candidates of all fields and of the words, grouped into items."""
+"""The pool of one search: candidates of all fields and of the words, and the items they make."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from mmsearch.records import FloatArray
 from mmsearch.search.dense import (
     Candidates,
-    Each,
     Effort,
     find_candidates,
     inner_products,
@@ -62,113 +60,165 @@ class Probe:
     effort: Effort
     judges: Sequence[Judge | None]
 
+    def part(self, some: slice) -> "Probe":
+        """Return the same for some of the queries."""
+        queries, judges = self.queries[some], self.judges[some]
+        return Probe(self.field, queries, self.allowed, self.background, self.effort, judges)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """Chunks of one field for one query, in no order; one may be there twice.
+
+    Attributes:
+        ids: (n,) int64.
+        cosines: (n,) float32.
+        standings: (n,) float32: standard deviations above the field's background.
+        judge: What is yet to look at the first of them, if anything is.
+    """
+
+    ids: NDArray[np.int64]
+    cosines: FloatArray
+    standings: FloatArray
+    judge: Judge | None
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The best chunk of each candidate item; parallel arrays.
+    """Chunks of all fields that can be what is found; parallel arrays, in no order.
 
     Attributes:
-        item_ids: (n,) int64.
         chunk_ids: (n,) int64.
         cosines: (n,) float32.
         judged: (n,) float32: what a judge has added to the cosines; 0 for what it has not seen.
         standings: (n,) float32: standard deviations above the field's background.
     """
 
-    item_ids: NDArray[np.int64]
     chunk_ids: NDArray[np.int64]
     cosines: FloatArray
     judged: FloatArray
     standings: FloatArray
 
+    @property
+    def item_ids(self) -> NDArray[np.int64]:
+        """Whose chunks they are, (n,) int64."""
+        return self.chunk_ids >> CHUNK_BITS
 
-def collect(
-    probes: Sequence[Probe], k: int, extra_items: Sequence[NDArray[np.int64]], each: Each = map
-) -> list[Pool]:
-    """Return the pool of each of some queries.
+    def best(self, scores: FloatArray, k: int) -> list[int]:
+        """Return the places of the ``k`` best items, each by its best chunk; best first.
+
+        Args:
+            scores: (n,) float32, which rise with the standings of an item's chunks.
+            k: How many; fewer are returned where there are no more.
+        """
+        items = self.item_ids
+        order = np.lexsort((self.chunk_ids, -self.standings, items, -scores))
+        best: dict[int, int] = {}
+        for place, item in zip(order.tolist(), items[order].tolist(), strict=True):
+            best.setdefault(item, place)
+            if len(best) == k:
+                break
+        return list(best.values())
+
+
+def look(probe: Probe, k: int, extra_items: Sequence[NDArray[np.int64]]) -> list[Chunks]:
+    """Return for each query the chunks of a field that its ``k`` best items can come from.
 
     Cosines of different fields do not compare (the modality gap), so chunks are compared by how far
     they stand above their own field's background for this query. What a field's vectors have in
     common moves both alike, so its mean need not be subtracted.
 
     Args:
-        probes: Where to look.
-        k: How many items to take from each field, if it has them.
+        probe: Where to look.
+        k: How many items to take from the field, if it has them.
         extra_items: For each query (n,) int64 ids of items found otherwise, whose chunks join.
-        each: Applies a function to each query, on all cores or one after the other.
     """
-    looked = [
-        list(each(partial(_look, probe), _candidates(probe, k, each), probe.queries, extra_items))
-        for probe in probes
-    ]
-    return [
-        _pool([_judged(chunks[n], p.judges[n]) for p, chunks in zip(probes, looked, strict=True)])
-        for n in range(len(extra_items))
-    ]
+    levels = _levels(probe.background, probe.queries)
+    one_by_one = zip(probe.queries, levels, probe.judges, extra_items, strict=True)
+    looked = []
+    for found, (query, level, judge, items) in zip(_candidates(probe, k), one_by_one, strict=True):
+        standings = level.standings(found.cosines)
+        first = slice(max(_leading(found.ids, standings, k), judge.depth if judge else 0))
+        chunks = Chunks(found.ids[first], found.cosines[first], standings[first], judge)
+        looked.append(_joined(chunks, probe, query, level, items) if len(items) else chunks)
+    return looked
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunks:
-    """Chunks of one field for one query.
-
-    Attributes:
-        ids: (n,) int64.
-        cosines: (n,) float32.
-        centre: The median of the field's background for this query.
-        spread: Its standard deviation.
-    """
-
-    ids: NDArray[np.int64]
-    cosines: FloatArray
-    centre: float
-    spread: float
+def _joined(
+    chunks: Chunks, probe: Probe, query: FloatArray, level: "_Level", items: NDArray[np.int64]
+) -> Chunks:
+    """Return chunks together with those of some items."""
+    rows = _rows_of_items(probe, items)
+    cosines = score_rows(probe.field, rows, query)
+    return Chunks(
+        np.concatenate([chunks.ids, probe.field.ids[rows]]),
+        np.concatenate([chunks.cosines, cosines]),
+        np.concatenate([chunks.standings, level.standings(cosines)]),
+        chunks.judge,
+    )
 
 
-def _look(
-    probe: Probe, found: Candidates, query: FloatArray, extra_items: NDArray[np.int64]
-) -> _Chunks:
-    """Return candidates and the chunks of some items, and what to compare them with."""
-    ids, cosines = found.ids, found.cosines
-    if len(extra_items):
-        rows = _rows_of_items(probe, extra_items)
-        ids = np.concatenate([ids, probe.field.ids[rows]])
-        cosines = np.concatenate([cosines, score_rows(probe.field, rows, query)])
-    return _Chunks(ids, cosines, *_level(probe.background, query))
+def pooled(fields: Sequence[Chunks]) -> Pool:
+    """Judge a query's chunks of each field, and put those of all fields together."""
+    return Pool(*map(np.concatenate, zip(*map(_judged, fields), strict=True)))
 
 
-def _judged(
-    chunks: _Chunks, judge: Judge | None
-) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
+def _judged(chunks: Chunks) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
     """Return ids, cosines, what a judge adds to the first candidates, and all standings.
 
-    The judged keep their cosines among them, the best judged the highest: so they stay before
+    The judged keep their standings among them, the best judged the highest: so they stay before
     those that were not judged, and other fields' candidates compare with them as before.
     """
-    ids, cosines = chunks.ids, chunks.cosines
-    added, found = np.zeros(len(cosines), np.float32), cosines.copy()
-    if judge is not None and len(cosines):
-        first = np.lexsort((ids, -cosines))[: judge.depth]
-        added[first] = judge.look(ids[first])
+    ids, cosines, standings = chunks.ids, chunks.cosines, chunks.standings
+    added = np.zeros(len(cosines), np.float32)
+    if chunks.judge is not None and len(cosines):
+        first = np.lexsort((ids, -cosines))[: chunks.judge.depth]
+        added[first] = chunks.judge.look(ids[first])
         best = np.argsort(-(cosines + added)[first], kind="stable")
-        found[first[best]] = cosines[first]
-    return ids, cosines, added, (found - chunks.centre) / np.float32(chunks.spread)
+        standings = standings.copy()
+        standings[first[best]] = chunks.standings[first]
+    return ids, cosines, added, standings
 
 
-def _candidates(probe: Probe, k: int, each: Each) -> list[Candidates]:
+def _candidates(probe: Probe, k: int) -> list[Candidates]:
     """Return a field's best chunks for each query: of ``k`` items, or all that there are."""
-    effort = replace(probe.effort, depth=max(probe.effort.depth, _CHUNKS_PER_ITEM * k))
-    find = partial(find_candidates, probe.field, allowed=probe.allowed, each=each)
-    found = find(probe.queries, effort)
+    nprobe, depth = probe.effort.nprobe, max(probe.effort.depth, _CHUNKS_PER_ITEM * k)
+    found = find_candidates(probe.field, probe.queries, Effort(nprobe, depth), probe.allowed)
     while short := [n for n, mine in enumerate(found) if _is_short(mine, k)]:
-        effort = replace(effort, depth=4 * effort.depth)
-        more = find(probe.queries[short], effort)
+        depth *= 4
+        again = probe.queries[short]
+        more = find_candidates(probe.field, again, Effort(nprobe, depth), probe.allowed)
         for n, mine in zip(short, more, strict=True):
             found[n] = mine
     return found
 
 
 def _is_short(found: Candidates, k: int) -> bool:
-    return not found.exhausted and len(set((found.ids >> CHUNK_BITS).tolist())) < k
+    return not found.exhausted and _kth_item(found.ids, k) is None
+
+
+def _leading(ids: NDArray[np.int64], standings: FloatArray, k: int) -> int:
+    """Return how many chunks, best first, can be hits: those behind stand lower than ``k`` items.
+
+    Words raise an item further, but all chunks of the items that words have found join anyway.
+    """
+    at = _kth_item(ids, k)
+    if at is None:
+        return len(ids)
+    end = at + 1
+    while end < len(ids) and standings[end] == standings[at]:
+        end += 1
+    return end
+
+
+def _kth_item(ids: NDArray[np.int64], k: int) -> int | None:
+    """Return where the ``k``-th item of some chunks comes first; None if they are of fewer."""
+    seen: set[int] = set()
+    for at, chunk_id in enumerate(ids.data):  # ends early: not all become a list
+        seen.add(chunk_id >> CHUNK_BITS)
+        if len(seen) == k:
+            return at
+    return None
 
 
 def _rows_of_items(probe: Probe, items: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -180,25 +230,29 @@ def _rows_of_items(probe: Probe, items: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows[probe.allowed.mask[rows]]
 
 
-def _level(sample: FloatArray, query: FloatArray) -> tuple[float, float]:
-    """Return the median and the standard deviation of a field's background for a query."""
-    if not len(sample):
-        return 0.0, _PRIOR_SPREAD
-    count, background = len(sample), np.sort(inner_products(sample, query))
-    deviations = background - background.mean()
-    variance = float(deviations @ deviations) + _PRIOR_ROWS * _PRIOR_SPREAD**2
-    median = float(background[(count - 1) // 2 : count // 2 + 1].mean())
-    centre = median * count / (count + _PRIOR_CENTRE_ROWS)
-    return centre, math.sqrt(variance / (count + _PRIOR_ROWS))
+class _Level(NamedTuple):
+    """A field's background for one query: its median and its standard deviation."""
+
+    centre: np.float32
+    spread: np.float32
+
+    def standings(self, cosines: FloatArray) -> FloatArray:
+        """Return by how many deviations (n,) float32 cosines exceed the median."""
+        return (cosines - self.centre) / self.spread
 
 
-def _pool(fields: Sequence[tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]]) -> Pool:
-    """Keep each item's best chunk of all fields."""
-    chunk_ids, cosines, judged, standings = map(np.concatenate, zip(*fields, strict=True))
-    items = chunk_ids >> CHUNK_BITS
-    order = np.lexsort((chunk_ids, -standings, items))
-    best = order[np.flatnonzero(np.diff(items[order], prepend=-1))]
-    return Pool(items[best], chunk_ids[best], cosines[best], judged[best], standings[best])
+def _levels(sample: FloatArray, queries: FloatArray) -> list[_Level]:
+    """Return how (count, dim) float32 vectors of a field look to each of (n, dim) queries."""
+    count = len(sample)
+    if not count:
+        return [_Level(np.float32(0), np.float32(_PRIOR_SPREAD))] * len(queries)
+    background = np.sort(inner_products(sample, queries), axis=1)  # (n, count)
+    deviations = background - background.mean(axis=1, keepdims=True)
+    squares = np.vecdot(deviations, deviations).astype(np.float64)
+    medians = background[:, (count - 1) // 2 : count // 2 + 1].mean(axis=1).astype(np.float64)
+    centres = medians * count / (count + _PRIOR_CENTRE_ROWS)
+    spreads = np.sqrt((squares + _PRIOR_ROWS * _PRIOR_SPREAD**2) / (count + _PRIOR_ROWS))
+    return list(map(_Level, centres.astype(np.float32), spreads.astype(np.float32)))
 
 
 def best_words(scored: Sequence[tuple[int, float]]) -> Mapping[int, float]:

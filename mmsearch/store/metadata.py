@@ -25,6 +25,8 @@ _ID = struct.Struct(">Q")
 _MANIFEST = b"manifest"
 _CHECKSUM_BYTES = 8
 _TO_JSON = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes one at each call
+_FROM_JSON = json.JSONDecoder().raw_decode  # json.loads looks for an encoding and for white space
+_MODALITIES = {modality.value: modality for modality in Modality}  # calling the class is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,10 +352,10 @@ def _encode_item(stored: StoredItem) -> bytes:
 
 
 def _decode_item(item_id: int, raw: bytes) -> StoredItem:
-    value: dict[str, Any] = json.loads(raw)
+    value, _ = _FROM_JSON(raw.decode())
     item = Item(
         source=value["source"],
-        parts=tuple(Part(r, Modality(m), path, text) for r, m, path, text in value["parts"]),
+        parts=tuple(Part(r, _MODALITIES[m], path, text) for r, m, path, text in value["parts"]),
         row=value["row"],
         columns={name: _column(cell) for name, cell in value["columns"].items()},
         id=item_id,

@@ -122,20 +122,20 @@ class Reader:
         self.environment: Environment = acquire(folder)
         self._lock = threading.Lock()
         self._state: State | None = None
+        self._catalog_path = folder / CATALOG
         self._catalogs: dict[int | None, Catalog] = {}  # a replaced one may still be in use
         self._closed = False
 
     @property
     def catalog(self) -> Catalog:
         """The lexical and column index, opened again when a repair has made it anew."""
-        path = self.folder / CATALOG
         try:
-            inode = os.stat(path).st_ino
+            inode = os.stat(self._catalog_path).st_ino
         except FileNotFoundError:
             inode = None
         with self._lock:
             if inode not in self._catalogs:
-                self._catalogs[inode] = Catalog(path)
+                self._catalogs[inode] = Catalog(self._catalog_path)
             return self._catalogs[inode]
 
     @contextmanager

@@ -1,0 +1,125 @@
+"""From a field's candidates to the best items: backgrounds, what is left out early, batches."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import fake_model, word_vector
+
+import mmsearch
+from mmsearch import DamagedIndexError, Index, Item, Modality, Part
+from mmsearch.engine import searching
+from mmsearch.search import dense, pool
+from mmsearch.search.pool import Pool
+from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredItem
+
+WORDS = [f"word{n}" for n in range(30)]
+Make = Callable[..., Index]
+
+
+def texts_item(name: str, *texts: str) -> Item:
+    parts = (Part(f"text{n}", Modality.TEXT, text=text) for n, text in enumerate(texts))
+    return Item(name, tuple(parts))
+
+
+def crowded(count: int) -> list[Item]:
+    """Items of one to nine chunks, of which many are equal."""
+    rng = np.random.default_rng(0)
+    return [
+        texts_item(f"i{n}", *(" ".join(rng.choice(WORDS, 2)) for _ in range(rng.integers(1, 10))))
+        for n in range(count)
+    ]
+
+
+@pytest.fixture(params=[None, "IVF8,PQ8"])
+def full(
+    request: pytest.FixtureRequest, make_index: Make, monkeypatch: pytest.MonkeyPatch
+) -> Index:
+    """An index that is searched exactly, and one that is not, with few candidates at a time."""
+    monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
+    monkeypatch.setattr(dense, "FIRST_DEPTH", 16)
+    index = make_index(recipe=request.param)
+    index.add(crowded(120))
+    return index
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 1000])
+def test_a_background_is_its_median_and_deviation_drawn_towards_the_usual(count: int) -> None:
+    rng = np.random.default_rng(count)
+    sample = rng.normal(0.3, 0.1, (count, 16)).astype(np.float32)
+    queries = rng.normal(0, 1, (5, 16)).astype(np.float32)
+    products = queries.astype(float) @ sample.T
+    spreads = np.sqrt((count * products.var(axis=1) + 30 * 0.1**2) / (count + 30))
+    levels = pool._levels(sample, queries)
+    centres = np.median(products, axis=1) * count / (count + 3)
+    np.testing.assert_allclose([level.centre for level in levels], centres, atol=1e-6)
+    np.testing.assert_allclose([level.spread for level in levels], spreads, rtol=1e-5)
+    assert levels == [level for query in queries for level in pool._levels(sample, query[None])]
+
+
+def test_chunks_that_stand_as_high_as_the_last_item_can_be_hits() -> None:
+    chunk_ids = np.array([4, 4, 2, 1, 3]) << CHUNK_BITS
+    standings = np.array([3, 2, 1, 1, 0], np.float32)
+    assert [pool._leading(chunk_ids, standings, k) for k in (1, 2, 3, 4, 5)] == [1, 4, 4, 5, 5]
+
+
+def test_an_item_counts_by_its_best_chunk_and_equal_ones_come_by_their_ids() -> None:
+    owners = np.array([5, 3, 4, 3, 5, 3])
+    chunk_ids = (owners << CHUNK_BITS) + np.arange(6)
+    standings = np.array([2, 1, 0.5, 2, 2, 2], np.float32)
+    found = Pool(chunk_ids, standings, standings, standings)
+    assert found.best(standings, 2) == [3, 0]
+    assert found.best(standings, 10) == [3, 0, 2]
+    raised = standings + np.array([0, 0, 9, 0, 0, 0], np.float32)
+    assert found.best(raised, 10) == [2, 3, 0]
+
+
+@pytest.mark.parametrize("full", [None], indirect=True)
+def test_fewer_hits_are_the_first_of_more(full: Index) -> None:
+    for words in ("word1", "word2 word3"):
+        for asked in ({"text": words}, {"vector": word_vector(words.split()[0])}):
+            every: list[mmsearch.Hit] = full.search(**asked, k=120)
+            assert len(every) == 120
+            for k in (1, 2, 5, 30):
+                assert full.search(**asked, k=k) == every[:k]
+
+
+def test_a_batch_of_many_blocks_answers_as_one_by_one(
+    full: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "_BLOCK", 4)
+    texts = [" ".join(pair) for pair in itertools.combinations(WORDS[:6], 2)]
+    assert full.search_many(texts, k=9) == [full.search(text, k=9) for text in texts]
+    vectors = np.stack([word_vector(word) for word in WORDS])
+    many = full.search_many(vectors=vectors, k=9)
+    assert many == [full.search(vector=vector, k=9) for vector in vectors]
+
+
+def test_a_batch_reads_a_hit_once(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.add([texts_item(f"i{n}", word) for n, word in enumerate(WORDS)])
+    read: list[int] = []
+    item = Snapshot.item
+
+    def spy(snapshot: Snapshot, item_id: int) -> StoredItem | None:
+        read.append(item_id)
+        return item(snapshot, item_id)
+
+    monkeypatch.setattr(Snapshot, "item", spy)
+    answers = index.search_many(WORDS, k=10)
+    assert sum(map(len, answers)) == 10 * len(WORDS)
+    assert len(read) == len(set(read)) <= len(WORDS)
+
+
+def test_damage_that_a_thread_of_a_batch_meets_is_told(tmp_path: Path, make_index: Make) -> None:
+    make_index().add([texts_item(f"i{n}", word) for n, word in enumerate(WORDS)])
+    (path,) = (tmp_path / "index").glob("*.vectors")
+    flipped = bytearray(path.read_bytes())
+    flipped[-1000] ^= 1
+    path.write_bytes(flipped)
+    with mmsearch.open(tmp_path / "index", model=fake_model()) as index:
+        asked: dict[str, Any] = {"vectors": np.stack([word_vector(word) for word in WORDS])}
+        with pytest.raises(DamagedIndexError, match="repair"):
+            index.search_many(**asked)
