@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from PIL.Image import Image
@@ -110,7 +111,7 @@ class Model:
     encoders: tuple[Encoder, ...]
     reranker: Reranker | None = None
 
-    @property
+    @cached_property
     def spaces(self) -> tuple[Space, ...]:
         """The spaces, each once, in the order of the encoders."""
         for encoder in self.encoders:  # all files first: imports and hashes take many seconds
