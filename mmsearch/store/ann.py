@@ -94,6 +94,7 @@ def train_codebook(recipe: str, sample: FloatArray) -> bytes:
         clustering.min_points_per_centroid = 1  # FAISS warns on stderr below 39
     if hasattr(ivf, "do_polysemous_training"):
         ivf.do_polysemous_training = False  # on by default: 40 s for a filter not in use
+        ivf.use_precomputed_table = -1  # it serves distances only
     rotation_quantizers = _quiet_rotations(index)
     index.train(sample)
     del rotation_quantizers
@@ -119,7 +120,9 @@ class AnnIndex:
 
     def __init__(self, codebook: NDArray[np.uint8]) -> None:
         """Load a codebook from bytes that have been checked: FAISS itself checks nothing."""
-        self._index = _faiss().deserialize_index(np.array(codebook))
+        faiss = _faiss()
+        flags = faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE  # nlist KiB for each code byte, for distances
+        self._index = faiss.deserialize_index(np.array(codebook), flags)
         self._ivf = _ivf(self._index)
         centroids = self._ivf.quantizer.reconstruct_n(0, self._ivf.nlist)
         self._squares = np.square(centroids).sum(axis=1)
