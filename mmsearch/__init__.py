@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from mmsearch.encode import Encoder, Model, load_model
     from mmsearch.engine.chunks import EmbeddedChunk
     from mmsearch.engine.embeddings import Embeddings
-    from mmsearch.engine.evaluate import Evaluation, evaluate
+    from mmsearch.engine.evaluate_model import ModelEvaluation, evaluate_model
     from mmsearch.engine.index import Index
     from mmsearch.engine.info import FieldSummary, IndexInfo
     from mmsearch.engine.ingest import Progress
@@ -33,7 +33,7 @@ _HOMES = {
     "encode": ("Encoder", "Model", "load_model"),
     "engine.chunks": ("EmbeddedChunk",),
     "engine.embeddings": ("Embeddings",),
-    "engine.evaluate": ("Evaluation", "evaluate"),
+    "engine.evaluate_model": ("ModelEvaluation", "evaluate_model"),
     "engine.index": ("Index",),
     "engine.info": ("FieldSummary", "IndexInfo"),
     "engine.ingest": ("Progress",),
@@ -64,7 +64,6 @@ __all__ = [
     "EmbeddedChunk",
     "Embeddings",
     "Encoder",
-    "Evaluation",
     "Failure",
     "FieldSummary",
     "Hit",
@@ -78,6 +77,7 @@ __all__ = [
     "Modality",
     "Model",
     "ModelError",
+    "ModelEvaluation",
     "Part",
     "Progress",
     "Report",
@@ -85,7 +85,7 @@ __all__ = [
     "Space",
     "UsageError",
     "create",
-    "evaluate",
+    "evaluate_model",
     "load_model",
     "open",
     "plot",

@@ -15,7 +15,7 @@ import typer
 from mmsearch.errors import one_line
 
 if TYPE_CHECKING:
-    from mmsearch.engine.evaluate import Evaluation
+    from mmsearch.engine.evaluate_model import ModelEvaluation
     from mmsearch.engine.info import IndexInfo, Promise
     from mmsearch.engine.ingest import Progress
     from mmsearch.engine.report import Report
@@ -274,8 +274,10 @@ def damage_lines(folder: Path, damages: "Sequence[Damage]") -> Iterator[str]:
         yield f"{folder}: no damage"
 
 
-def evaluation_lines(evaluations: "Iterable[Evaluation]", *, as_json: bool) -> Iterator[str]:
-    """Return what `eval` prints."""
+def model_evaluation_lines(
+    evaluations: "Iterable[ModelEvaluation]", *, as_json: bool
+) -> Iterator[str]:
+    """Return what `eval-model` prints."""
     rows = list(evaluations)
     if as_json:
         yield json.dumps([asdict(row) for row in rows], indent=2)

@@ -20,7 +20,7 @@ _QUERY_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class ModelEvaluation:
     """One direction.
 
     Attributes:
@@ -42,9 +42,9 @@ class Evaluation:
     hit_at_10: float
 
 
-def evaluate(
+def evaluate_model(
     pairs: str | os.PathLike[str], *, text_columns: Sequence[str] = (), model: str | Model = "mini"
-) -> list[Evaluation]:
+) -> list[ModelEvaluation]:
     """Rank every row's pictures and sounds by every row's texts, and the other way round.
 
     A text is relevant for the pictures and sounds of its own row, and they for it.
@@ -108,7 +108,7 @@ def _both_ways(
     fields: dict[FieldName, Embedded],
     media: FieldName,
     failed: int,
-) -> Iterator[Evaluation]:
+) -> Iterator[ModelEvaluation]:
     text = FieldName(media.space, Modality.TEXT)
     if text not in fields:
         return
@@ -119,7 +119,7 @@ def _both_ways(
         yield _one_way(direction, queries[query], fields[gallery], failed)
 
 
-def _one_way(direction: str, queries: Embedded, gallery: Embedded, failed: int) -> Evaluation:
+def _one_way(direction: str, queries: Embedded, gallery: Embedded, failed: int) -> ModelEvaluation:
     owners, vectors = gallery
     answered = np.isin(queries[0], owners)
     numbers, asked = queries[0][answered], queries[1][answered]
@@ -133,4 +133,4 @@ def _one_way(direction: str, queries: Embedded, gallery: Embedded, failed: int) 
         ]
     )
     hits = (hit_at_k(ranks, k) for k in (1, 5, 10))
-    return Evaluation(direction, len(ranks), len(vectors), failed, *hits)
+    return ModelEvaluation(direction, len(ranks), len(vectors), failed, *hits)
