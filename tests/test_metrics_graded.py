@@ -33,11 +33,8 @@ def random_qrels(rng: np.random.Generator, queries: int, documents: int) -> Qrel
     qrels = {}
     for q in range(queries):
         names = rng.choice(documents, rng.integers(1, 31), replace=False)
-        grades = {
-            f"d{name}": int(grade)
-            for name, grade in zip(names, rng.integers(0, 4, 30), strict=False)
-        }
-        qrels[f"q{q}"] = {**grades, f"d{names[0]}": 1 + q % 3}
+        grades = {f"d{name}": int(rng.integers(4)) for name in names}
+        qrels[f"q{q}"] = grades | {f"d{names[0]}": 1 + q % 3}
     return qrels
 
 
