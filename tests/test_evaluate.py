@@ -13,6 +13,7 @@ from fakes import fake_model, word_vector
 from ir_measures import AP, RR, R, Success, nDCG
 from media import picture, sound, text
 from test_tune import RECIPE, clusters
+from test_video import film
 
 import mmsearch
 from mmsearch import Evaluation, Index, UsageError, evaluate
@@ -190,7 +191,27 @@ def test_what_makes_no_sense_is_refused(
     assert "\n" not in str(raised.value)
 
 
+def test_a_film_asks_with_pictures_and_sound(index: Index, media: Path) -> None:
+    film(media / "both.mp4", [("red", 2)], [("low", 2)])
+    film(media / "silent.mp4", [("red", 2)])
+    asked = rows(
+        media / "q.jsonl",
+        {"video": "both.mp4", "relevant": ["m/low.wav"]},
+        {"video": "silent.mp4", "relevant": ["m/red0.png"]},
+        {"image": "silent.mp4", "relevant": ["m/red0.png"]},
+    )
+    found = evaluate(index, asked)
+    directions = [one.direction for one in found.directions]
+    assert directions == ["image+audio->all", "image->all", "all"]
+    assert values(found, Measure.RECALL_AT_K, -1) == [1, 1]
+    assert [failure.row for failure in found.failures] == ["2"]
+    assert "no audio in it" in found.failures[0].reason
+
+
 def test_only_manifests_hold_queries(index: Index, media: Path) -> None:
+    (media / "folder.jsonl").mkdir()
+    with pytest.raises(UsageError, match="rows of a manifest"):
+        evaluate(index, media / "folder.jsonl")
     with pytest.raises(UsageError, match="rows of a manifest"):
         evaluate(index, media / "m/red0.png")
     with pytest.raises(UsageError, match="no such file"):

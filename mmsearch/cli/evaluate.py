@@ -132,7 +132,8 @@ def _remarks(found: "Evaluation") -> Iterator[str]:
             f"{names}{more}"
         )
     if found.unanswered:
-        yield f"{found.unanswered:,} queries are not in {found.against}: they count as not found"
+        run = one_line(found.against or "")
+        yield f"{found.unanswered:,} queries are not in {run} and count as not found there"
     if found.failures:
         yield f"{len(found.failures):,} queries could not be asked"
     yield from failure_lines(found.failures, "--json")

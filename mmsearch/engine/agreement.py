@@ -1,11 +1,11 @@
 """What approximation costs the very queries of an evaluation: ``ann_recall_at_10``."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.encode import Model
+from mmsearch.engine.index import Index
 from mmsearch.engine.query import Query, embed
 from mmsearch.engine.searching import allowed_items
 from mmsearch.records import FieldName, FloatArray, Modality
@@ -13,64 +13,74 @@ from mmsearch.search.dense import effort, find_candidates
 from mmsearch.search.tuning import K, exact
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.field import Selection
+from mmsearch.store.manifest import EXACT
 from mmsearch.store.reader import View
+
+Shares = NDArray[np.float64]
 
 MOST = 1_000
 """Queries, evenly spaced: exact search is a pass over the field."""
 
 
 def ann_recall(
-    view: View,
-    catalog: Catalog,
-    model: Model,
-    queries: Sequence[Query],
-    targets: Sequence[Modality] | None,
-    where: str | None,
-) -> NDArray[np.float64]:
+    index: Index, queries: Sequence[Query], targets: Sequence[Modality] | None, where: str | None
+) -> Shares:
     """Return for each of up to 1,000 queries which share of the 10 exact nearest search finds.
 
     Search looks as thoroughly as it does for 10 hits. Where several fields are searched
     approximately, their mean is taken.
 
     Args:
-        view: The index.
-        catalog: Its columns.
-        model: Its model.
+        index: What is searched.
         queries: Of the same modalities.
-        targets: What is searched; everything by default.
+        targets: The modalities to be found; all by default.
         where: Expression over columns that items must satisfy.
 
     Returns:
         (m,) float64; none where all is searched exactly.
     """
+    fields = _approximate(index, targets)
+    if not fields:
+        return np.empty(0)
     chosen = np.linspace(0, len(queries) - 1, min(len(queries), MOST), dtype=np.int64)
-    some = [queries[n] for n in chosen]
-    fields = [
-        name
-        for name, field in view.state.fields.items()
-        if field.info.codebook and (targets is None or name.modality in targets)
+    vectors = [embed(queries[n], index.model) for n in chosen]
+    kind = queries[0].inputs().keys()
+
+    def shares(view: View, catalog: Catalog) -> list[Shares]:
+        allowed = allowed_items(view, catalog, where)
+        return [
+            _shares(view, name, np.stack([mine[name.space] for mine in vectors]), kind, allowed)
+            for name in fields
+            if name.space in vectors[0]
+        ]
+
+    found = index._from_one_commit(shares, looks_up=where is not None)
+    return np.mean(found, axis=0) if found else np.empty(0)
+
+
+def _approximate(index: Index, targets: Sequence[Modality] | None) -> list[FieldName]:
+    return [
+        field.name
+        for field in index.info().fields
+        if field.recipe != EXACT and (targets is None or field.name.modality in targets)
     ]
-    vectors = [embed(query, model) for query in some] if fields else [{}]
-    allowed = allowed_items(view, catalog, where)
-    shares = [
-        _shares(view, name, np.stack([mine[name.space] for mine in vectors]), some[0], allowed)
-        for name in fields
-        if name.space in vectors[0]
-    ]
-    return np.mean(shares, axis=0) if shares else np.empty(0)
 
 
 def _shares(
-    view: View, name: FieldName, asked: FloatArray, query: Query, allowed: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+    view: View,
+    name: FieldName,
+    asked: FloatArray,
+    kind: Collection[Modality],
+    allowed: NDArray[np.bool_],
+) -> Shares:
     """The share for each query in one field."""
     field = view.state.fields[name]
     rows = Selection(allowed[field.owners])
-    found = find_candidates(field, asked, effort(field, query.inputs().keys()), rows)
+    found = find_candidates(field, asked, effort(field, kind), rows)
     nearest = exact(field, asked, K, rows)
     shared = [
         np.isin(field.ids[right[right >= 0]], mine.ids[:K]).sum()
         for mine, right in zip(found, nearest, strict=True)
     ]
-    shares: NDArray[np.float64] = shared / np.maximum((nearest >= 0).sum(axis=1), 1)
+    shares: Shares = shared / np.maximum((nearest >= 0).sum(axis=1), 1)
     return shares

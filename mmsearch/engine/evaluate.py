@@ -135,12 +135,7 @@ def _measured(
 
 
 def _ann_recall(index: Index, queries: Sequence[Query], setting: Setting) -> Estimate | None:
-    shares = index._from_one_commit(
-        lambda view, catalog: ann_recall(
-            view, catalog, index.model, queries, setting.targets, setting.where
-        ),
-        looks_up=setting.where is not None,
-    )
+    shares = ann_recall(index, queries, setting.targets, setting.where)
     return mean_estimates(shares[:, None])[0] if len(shares) else None
 
 

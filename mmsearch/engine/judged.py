@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmsearch.engine.inputs import PathLike, absolute
 from mmsearch.engine.query import Query
@@ -73,15 +74,16 @@ def read_queries(
     Raises:
         UsageError: A file cannot be read, or nothing says what is relevant.
     """
-    if os.path.splitext(absolute(path))[1].lower() not in MANIFEST_SUFFIXES:
+    name = one_line(os.fsdecode(path))
+    if os.path.isdir(path) or Path(path).suffix.lower() not in MANIFEST_SUFFIXES:
         kinds = ", ".join(sorted(MANIFEST_SUFFIXES))
-        raise UsageError(f"{one_line(os.fsdecode(path))}: queries are rows of a manifest ({kinds})")
+        raise UsageError(f"{name}: queries are rows of a manifest ({kinds})")
     judged = None if qrels is None else read_qrels(qrels)
     failures: list[Failure] = []
     rows = list(_rows(find_items([path]), judged, templates, failures))
     queries = tuple(row for row in rows if row.relevant)
     if not queries:
-        raise UsageError(_nothing(one_line(os.fsdecode(path)), judged, failures))
+        raise UsageError(_nothing(name, judged, failures))
     known = {row.id for row in rows}
     return JudgedQueries(
         queries,
@@ -115,9 +117,8 @@ def _judged(item: Item, qrels: Qrels | None, templates: tuple[str, ...]) -> Judg
     if qrels is None:
         grades = _relevant(item.columns.get(RELEVANT))
     elif RELEVANT in item.columns:
-        raise UsageError(
-            f"{item.source}: has a column {RELEVANT!r} already; leave it out or the qrels"
-        )
+        manifest = one_line(item.source)
+        raise UsageError(f"{manifest}: has a column {RELEVANT!r} already; leave out the qrels")
     else:
         grades = qrels.get(name, {})
     return JudgedQuery(name, _query(item.parts, templates), grades)
