@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from mmsearch.engine.index import Index
 from mmsearch.engine.query import Query, embed
 from mmsearch.engine.searching import allowed_items
+from mmsearch.metrics import Values
 from mmsearch.records import FieldName, FloatArray, Modality
 from mmsearch.search.dense import effort, find_candidates
 from mmsearch.search.tuning import K, exact
@@ -16,15 +17,13 @@ from mmsearch.store.field import Selection
 from mmsearch.store.manifest import EXACT
 from mmsearch.store.reader import View
 
-Shares = NDArray[np.float64]
-
 MOST = 1_000
 """Queries, evenly spaced: exact search is a pass over the field."""
 
 
 def ann_recall(
     index: Index, queries: Sequence[Query], targets: Sequence[Modality] | None, where: str | None
-) -> Shares:
+) -> Values:
     """Return for each of up to 1,000 queries which share of the 10 exact nearest search finds.
 
     Search looks as thoroughly as it does for 10 hits. Where several fields are searched
@@ -46,7 +45,7 @@ def ann_recall(
     vectors = [embed(queries[n], index.model) for n in chosen]
     kind = queries[0].inputs().keys()
 
-    def shares(view: View, catalog: Catalog) -> list[Shares]:
+    def shares(view: View, catalog: Catalog) -> list[Values]:
         allowed = allowed_items(view, catalog, where)
         return [
             _shares(view, name, np.stack([mine[name.space] for mine in vectors]), kind, allowed)
@@ -72,7 +71,7 @@ def _shares(
     asked: FloatArray,
     kind: Collection[Modality],
     allowed: NDArray[np.bool_],
-) -> Shares:
+) -> Values:
     """The share for each query in one field."""
     field = view.state.fields[name]
     rows = Selection(allowed[field.owners])
@@ -82,5 +81,5 @@ def _shares(
         np.isin(field.ids[right[right >= 0]], mine.ids[:K]).sum()
         for mine, right in zip(found, nearest, strict=True)
     ]
-    shares: Shares = shared / np.maximum((nearest >= 0).sum(axis=1), 1)
+    shares: Values = shared / np.maximum((nearest >= 0).sum(axis=1), 1)
     return shares

@@ -7,14 +7,7 @@ import numpy as np
 
 from mmsearch.engine.agreement import ann_recall
 from mmsearch.engine.asking import Answer, Setting, ask
-from mmsearch.engine.evaluation import (
-    ALL,
-    DirectionEvaluation,
-    Evaluation,
-    Values,
-    compare,
-    figures,
-)
+from mmsearch.engine.evaluation import ALL, DirectionEvaluation, Evaluation, compare, figures
 from mmsearch.engine.index import Index
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.inputs import PathLike, modalities
@@ -22,7 +15,14 @@ from mmsearch.engine.judged import JudgedQueries, read_queries
 from mmsearch.engine.naming import Naming, called
 from mmsearch.engine.query import Query, sentences
 from mmsearch.errors import UsageError, one_line
-from mmsearch.metrics import DEEPEST, Estimate, Measure, mean_estimates, measure_queries
+from mmsearch.metrics import (
+    DEEPEST,
+    Estimate,
+    Measure,
+    Values,
+    mean_estimates,
+    measure_queries,
+)
 from mmsearch.records import Failure, Modality
 from mmsearch.sources.trec import read_run
 from mmsearch.store.reader import View

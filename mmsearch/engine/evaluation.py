@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mmsearch.metrics import Difference, Estimate, Measure, differences, estimates
+from mmsearch.metrics import Difference, Estimate, Measure, Values, differences, estimates
 from mmsearch.records import Failure
 from mmsearch.sources.trec import Ranked
-
-Values = NDArray[np.float64]
 
 ALL = "all"
 """The direction that stands for all queries, where there are several."""

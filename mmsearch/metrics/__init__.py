@@ -1,6 +1,13 @@
 """Measures of retrieval, each with its convention and source, and how far noise moves them."""
 
-from mmsearch.metrics.graded import average_precision, first_ranks, ndcg, recall, reciprocal_rank
+from mmsearch.metrics.graded import (
+    Values,
+    average_precision,
+    first_ranks,
+    ndcg,
+    recall,
+    reciprocal_rank,
+)
 from mmsearch.metrics.measures import (
     DEEPEST,
     MEANS,
@@ -24,6 +31,7 @@ __all__ = [
     "Difference",
     "Estimate",
     "Measure",
+    "Values",
     "average_precision",
     "differences",
     "estimates",

@@ -5,11 +5,14 @@ first; 0 for what is not relevant, and beyond the end of a shorter list. And ``r
 (queries,) int64: how many relevant items a query has, found or not, at least one.
 """
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
-Grades = NDArray[np.int64]
-Values = NDArray[np.float64]
+Grades: TypeAlias = NDArray[np.int64]
+Values: TypeAlias = NDArray[np.float64]
+"""A number for each query: (queries,), or (queries, columns) for several measures."""
 
 
 def first_ranks(grades: Grades) -> NDArray[np.int64]:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from mmsearch.metrics.graded import Values
 
 RESAMPLES = 10_000
 _BLOCK = 2**22
