@@ -7,7 +7,9 @@ if TYPE_CHECKING:
     from mmsearch.encode import Encoder, Model, load_model
     from mmsearch.engine.chunks import EmbeddedChunk
     from mmsearch.engine.embeddings import Embeddings
-    from mmsearch.engine.evaluate import Evaluation, evaluate
+    from mmsearch.engine.evaluate import evaluate
+    from mmsearch.engine.evaluate_model import ModelEvaluation, evaluate_model
+    from mmsearch.engine.evaluation import Evaluation
     from mmsearch.engine.index import Index
     from mmsearch.engine.info import FieldSummary, IndexInfo
     from mmsearch.engine.ingest import Progress
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
         ModelError,
         UsageError,
     )
+    from mmsearch.metrics import Measure
     from mmsearch.present.curves import plot_training
+    from mmsearch.present.hit_curves import plot_evaluation
     from mmsearch.present.plot.draw import plot
+    from mmsearch.present.run_file import write_run
     from mmsearch.records import Chunk, Failure, Hit, Item, Modality, Part, Sound, Space
     from mmsearch.store.verify import Damage
 
@@ -33,7 +38,9 @@ _HOMES = {
     "encode": ("Encoder", "Model", "load_model"),
     "engine.chunks": ("EmbeddedChunk",),
     "engine.embeddings": ("Embeddings",),
-    "engine.evaluate": ("Evaluation", "evaluate"),
+    "engine.evaluate": ("evaluate",),
+    "engine.evaluate_model": ("ModelEvaluation", "evaluate_model"),
+    "engine.evaluation": ("Evaluation",),
     "engine.index": ("Index",),
     "engine.info": ("FieldSummary", "IndexInfo"),
     "engine.ingest": ("Progress",),
@@ -49,8 +56,11 @@ _HOMES = {
         "ModelError",
         "UsageError",
     ),
+    "metrics": ("Measure",),
     "present.curves": ("plot_training",),
+    "present.hit_curves": ("plot_evaluation",),
     "present.plot.draw": ("plot",),
+    "present.run_file": ("write_run",),
     "records": ("Chunk", "Failure", "Hit", "Item", "Modality", "Part", "Sound", "Space"),
     "store.verify": ("Damage",),
 }
@@ -75,9 +85,11 @@ __all__ = [
     "IndexNotFoundError",
     "Item",
     "MMSearchError",
+    "Measure",
     "Modality",
     "Model",
     "ModelError",
+    "ModelEvaluation",
     "Part",
     "Progress",
     "Report",
@@ -86,12 +98,15 @@ __all__ = [
     "UsageError",
     "create",
     "evaluate",
+    "evaluate_model",
     "load_model",
     "open",
     "plot",
+    "plot_evaluation",
     "plot_training",
     "repair",
     "verify",
+    "write_run",
 ]
 
 

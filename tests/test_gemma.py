@@ -133,7 +133,7 @@ def test_eval_asks_with_the_query_prompt(folder: Path, tmp_path: Path) -> None:
         picture.save(tmp_path / f"{number}.png")
     rows = [{"image": f"{n}.png", "text": words} for n, words in enumerate(TEXTS)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    forth, back = mmsearch.evaluate(tmp_path / "pairs.jsonl", model=model)
+    forth, back = mmsearch.evaluate_model(tmp_path / "pairs.jsonl", model=model)
     text, image, _ = model.encoders
     assert isinstance(text, AskingEncoder)
     asked = text.encode([text.prepare_query(words) for words in TEXTS])

@@ -9,7 +9,7 @@ from fakes import fake_model
 from media import picture, text
 
 from mmsearch import UsageError
-from mmsearch.engine.evaluate import evaluate
+from mmsearch.engine.evaluate_model import evaluate_model
 from mmsearch.metrics import first_relevant_ranks, hit_at_k
 
 SCORES = np.array([[0.9, 0.8, 0.1], [0.2, 0.5, 0.5], [0.3, 0.2, 0.1]], np.float32)
@@ -46,7 +46,7 @@ def test_eval_ranks_both_ways_and_counts_what_is_wrong(tmp_path: Path) -> None:
         {"image": "blue.png", "text": "red"},
     ]
     manifest = text(tmp_path / "pairs.jsonl", "\n".join(map(json.dumps, rows)))
-    forth, back = evaluate(manifest, model=fake_model())
+    forth, back = evaluate_model(manifest, model=fake_model())
     assert (forth.direction, back.direction) == ("text->image", "image->text")
     assert (forth.queries, forth.gallery) == (3, 3)
     assert forth.hit_at_1 == pytest.approx(2 / 3)
@@ -62,7 +62,7 @@ def test_eval_leaves_broken_rows_out_and_counts_them(tmp_path: Path) -> None:
         {"image": "missing.png", "text": "red"},
     ]
     manifest = text(tmp_path / "pairs.jsonl", "\n".join(map(json.dumps, rows)))
-    forth, back = evaluate(manifest, model=fake_model())
+    forth, back = evaluate_model(manifest, model=fake_model())
     assert (forth.queries, forth.gallery, forth.failed) == (1, 1, 2)
     assert (back.queries, back.gallery, back.failed) == (1, 1, 2)
 
@@ -71,4 +71,4 @@ def test_eval_refuses_rows_without_pairs(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     manifest = text(tmp_path / "pairs.jsonl", '{"image": "a.png"}\n{"text": "red"}')
     with pytest.raises(UsageError, match="no row pairs"):
-        evaluate(manifest, model=fake_model())
+        evaluate_model(manifest, model=fake_model())

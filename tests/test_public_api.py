@@ -51,7 +51,7 @@ def test_importing_loads_no_library() -> None:
 
 def test_the_help_loads_no_library() -> None:
     assert loaded_by("from mmsearch.cli.app import run\nrun(['--help'])") == set()
-    for command in ("query", "plot"):
+    for command in ("query", "plot", "eval"):
         assert loaded_by(f"from mmsearch.cli.app import run\nrun(['{command}', '--help'])") == set()
 
 

@@ -20,6 +20,7 @@ from mmsearch.encode import Model, aligned, folder, load_model
 from mmsearch.encode.compute import Compute
 from mmsearch.encode.heads import Head, HeadKind, gelu
 from mmsearch.errors import ModelError, TrainingError, UsageError
+from mmsearch.metrics import Estimate
 from mmsearch.records import Modality
 from mmsearch.train import schedule
 from mmsearch.train.align import Options, Similarity, heads, train_align
@@ -119,9 +120,9 @@ def test_a_report_says_when_it_did_not_help(tmp_path: Path) -> None:
 def test_what_better_means() -> None:
     rng = np.random.default_rng(0)
     before = Figures("a→b", rng.integers(1, 50, 300))
-    assert gain(before, before) == (0, 0, 0)
-    difference, low, high = gain(before, Figures("a→b", np.maximum(1, before.ranks // 2)))
-    assert 0 < low < difference < high
+    assert gain(before, before) == Estimate(0, 0, 0)
+    risen = gain(before, Figures("a→b", np.maximum(1, before.ranks // 2)))
+    assert 0 < risen.low < risen.value < risen.high
     assert before.mrr == pytest.approx(np.mean(1 / before.ranks))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli import maintain, make, models, plot, query, train, tune, vectors
+from mmsearch.cli import evaluate, maintain, make, models, plot, query, train, tune, vectors
 from mmsearch.cli.printing import error_line
 from mmsearch.errors import MMSearchError, UsageError
 
@@ -33,7 +33,8 @@ app.command("tune")(tune.tune)
 app.command("reencode")(maintain.reencode)
 app.command("verify")(maintain.verify)
 app.command("repair")(maintain.repair)
-app.command("eval")(make.evaluate)
+app.command("eval")(evaluate.evaluate)
+app.command("eval-model")(evaluate.evaluate_model)
 app.command("doctor")(maintain.doctor)
 app.command("demo")(make.demo)
 app.add_typer(train.app)

@@ -1,4 +1,4 @@
-"""Commands that make and judge indexes: index, eval, demo."""
+"""Commands that make indexes: index, demo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,19 +9,13 @@ from mmsearch.cli.options import (
     CompileOption,
     DeviceOption,
     IndexOption,
-    JsonOption,
     ModelOption,
     PrecisionOption,
     RecipeOption,
     ReportOption,
     TextColumns,
 )
-from mmsearch.cli.printing import (
-    count_items,
-    end_run,
-    evaluation_lines,
-    progress_bar,
-)
+from mmsearch.cli.printing import count_items, end_run, progress_bar
 from mmsearch.config import locate_index
 
 
@@ -66,25 +60,6 @@ def index(
         done = opened.add(paths, text_columns=text or (), prune=prune, progress=progress)
         items = opened.info().items
     end_run(done, items, opened.path, report)
-
-
-def evaluate(
-    pairs: Annotated[
-        Path, typer.Argument(help="A manifest whose rows pair texts with a picture or a sound.")
-    ],
-    text: TextColumns = None,
-    model: Annotated[str, typer.Option(help="The model to judge.")] = "mini",
-    json: JsonOption = False,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-) -> None:
-    """Measure hit_at_1/5/10 of a model on pairs, both ways, by exact search."""
-    from mmsearch.encode import load_model
-    from mmsearch.engine.evaluate import evaluate as run
-
-    judged = run(pairs, text_columns=text or (), model=load_model(model, device, precision))
-    for line in evaluation_lines(judged, as_json=json):
-        typer.echo(line)
 
 
 def demo(

@@ -37,6 +37,20 @@ WhereOption: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="EXPRESSION", help="Condition on columns, such as \"lang = 'en'\"."),
 ]
+TargetOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="MODALITY",
+        help="Find only text, image or audio. Repeatable. [default: all]",
+    ),
+]
+TemplateOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template", help="A sentence around the words, such as 'a photo of {}'. Repeatable."
+    ),
+]
 DeviceOption: TypeAlias = Annotated[
     str | None, typer.Option(help="Such as cpu or cuda:1. [default: a GPU if there is one]")
 ]

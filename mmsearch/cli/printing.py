@@ -15,7 +15,7 @@ import typer
 from mmsearch.errors import one_line
 
 if TYPE_CHECKING:
-    from mmsearch.engine.evaluate import Evaluation
+    from mmsearch.engine.evaluate_model import ModelEvaluation
     from mmsearch.engine.info import IndexInfo, Promise
     from mmsearch.engine.ingest import Progress
     from mmsearch.engine.report import Report
@@ -103,7 +103,7 @@ def report_lines(report: "Report", items: int, folder: Path) -> Iterator[str]:
     yield f"{_state(report)}; {folder} holds {items:,} items"
     nothing = "  nothing to index there: no pictures, sounds, texts or manifests"
     yield from list(_counts(report)) or [nothing]
-    yield from _failures(report)
+    yield from failure_lines(report.failures, "--report FILE")
 
 
 def reencode_lines(report: "Report", before: "IndexInfo", after: "IndexInfo") -> Iterator[str]:
@@ -133,7 +133,7 @@ def reencode_lines(report: "Report", before: "IndexInfo", after: "IndexInfo") ->
     else:
         yield f"{_state(report)}; {after.path} holds {after.items:,} items of {named(after.spaces)}"
     yield from _counts(report)
-    yield from _failures(report)
+    yield from failure_lines(report.failures, "--report FILE")
 
 
 def _state(report: "Report") -> str:
@@ -158,11 +158,12 @@ def _counts(report: "Report") -> Iterator[str]:
             yield f"  {name:12} {count:>10,}{_note(name, report)}"
 
 
-def _failures(report: "Report") -> Iterator[str]:
-    for failure in report.failures[:_SHOWN_FAILURES]:
+def failure_lines(failures: "Sequence[Failure]", lists_all: str) -> Iterator[str]:
+    """Return the first failures, a line each, and which option lists all."""
+    for failure in failures[:_SHOWN_FAILURES]:
         yield f"  ! {one_line(_failure(failure))}"
-    if len(report.failures) > _SHOWN_FAILURES:
-        yield f"  ! and {len(report.failures) - _SHOWN_FAILURES:,} more; --report FILE lists all"
+    if len(failures) > _SHOWN_FAILURES:
+        yield f"  ! and {len(failures) - _SHOWN_FAILURES:,} more; {lists_all} lists all"
 
 
 def _failure(failure: "Failure") -> str:
@@ -274,8 +275,10 @@ def damage_lines(folder: Path, damages: "Sequence[Damage]") -> Iterator[str]:
         yield f"{folder}: no damage"
 
 
-def evaluation_lines(evaluations: "Iterable[Evaluation]", *, as_json: bool) -> Iterator[str]:
-    """Return what `eval` prints."""
+def model_evaluation_lines(
+    evaluations: "Iterable[ModelEvaluation]", *, as_json: bool
+) -> Iterator[str]:
+    """Return what `eval-model` prints."""
     rows = list(evaluations)
     if as_json:
         yield json.dumps([asdict(row) for row in rows], indent=2)

@@ -10,6 +10,8 @@ from mmsearch.cli.options import (
     IndexOption,
     JsonOption,
     PrecisionOption,
+    TargetOption,
+    TemplateOption,
     WhereOption,
 )
 from mmsearch.cli.printing import print_hits, say
@@ -22,16 +24,8 @@ def query(
         str | None, typer.Option(metavar="FILE", help="A picture to look for.")
     ] = None,
     audio: Annotated[str | None, typer.Option(metavar="FILE", help="A sound to look for.")] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODALITY", help="Find only text, image or audio. Repeatable. [default: all]"
-        ),
-    ] = None,
-    template: Annotated[
-        list[str] | None,
-        typer.Option(help="A sentence around the words, such as 'a photo of {}'. Repeatable."),
-    ] = None,
+    target: TargetOption = None,
+    template: TemplateOption = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     where: WhereOption = None,
     json: JsonOption = False,

@@ -1,136 +1,157 @@
-"""Judging a model on pairs: exact search, both ways."""
+"""Judging an index: its answers to queries of which is known what is relevant."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mmsearch.encode import Model, asking, load_model
-from mmsearch.engine.jobs import Job, prepare
-from mmsearch.engine.pipeline import Batcher, Cores
-from mmsearch.errors import UsageError
-from mmsearch.metrics import first_relevant_ranks, hit_at_k
-from mmsearch.records import FieldName, FloatArray, Item, Modality
-from mmsearch.sources import find_items
-
-_QUERY_BLOCK = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """One direction.
-
-    Attributes:
-        direction: ``text->image`` and the like.
-        queries: How many queries.
-        gallery: How many candidates each was ranked against.
-        failed: How many rows were left out, because a part of them cannot be decoded.
-        hit_at_1: Share of queries whose first candidate is relevant; so on for 5 and 10.
-        hit_at_5: See ``hit_at_1``.
-        hit_at_10: See ``hit_at_1``.
-    """
-
-    direction: str
-    queries: int
-    gallery: int
-    failed: int
-    hit_at_1: float
-    hit_at_5: float
-    hit_at_10: float
+from mmsearch.engine.agreement import ann_recall
+from mmsearch.engine.asking import Answer, Setting, ask
+from mmsearch.engine.evaluation import ALL, DirectionEvaluation, Evaluation, compare, figures
+from mmsearch.engine.index import Index
+from mmsearch.engine.ingest import Progress
+from mmsearch.engine.inputs import PathLike, modalities
+from mmsearch.engine.judged import JudgedQueries, read_queries
+from mmsearch.engine.naming import Naming, called
+from mmsearch.engine.query import Query, sentences
+from mmsearch.errors import UsageError, one_line
+from mmsearch.metrics import (
+    DEEPEST,
+    Estimate,
+    Measure,
+    Values,
+    mean_estimates,
+    measure_queries,
+)
+from mmsearch.records import Failure, Modality
+from mmsearch.sources.trec import read_run
+from mmsearch.store.reader import View
 
 
 def evaluate(
-    pairs: str | os.PathLike[str], *, text_columns: Sequence[str] = (), model: str | Model = "mini"
-) -> list[Evaluation]:
-    """Rank every row's pictures and sounds by every row's texts, and the other way round.
+    index: Index,
+    queries: PathLike,
+    *,
+    qrels: PathLike | None = None,
+    target: Modality | str | Sequence[Modality | str] | None = None,
+    k: int = 100,
+    where: str | None = None,
+    templates: str | Sequence[str] = (),
+    against: PathLike | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Evaluation:
+    """Ask an index queries of which is known what is relevant, and measure its answers.
 
-    A text is relevant for the pictures and sounds of its own row, and they for it.
+    Each query is one :meth:`Index.search`, timed by itself. docs/evaluation.md says how queries
+    and relevant items are written down, and defines each measure.
 
     Args:
-        pairs: A manifest whose rows have a text and a picture or a sound.
-        text_columns: The columns that hold the texts, besides ``text``.
-        model: The model to judge.
+        index: The index to judge.
+        queries: A manifest of queries (.jsonl, .csv, .tsv).
+        qrels: TREC's file of what is relevant, instead of the column ``relevant``.
+        target: Modalities of the parts to be found, as for a search, and so are ``where`` and
+            ``templates``.
+        k: How many hits each query is asked for, 10 or more; what lies beyond is not found.
+        where: Expression over columns that items must satisfy.
+        templates: Sentences with ``{}`` where the words go.
+        against: A TREC ``run`` of another setting, index or program, to compare with.
+        progress: Called after each query.
 
     Raises:
-        UsageError: The manifest holds no pairs.
+        UsageError: A file cannot be read, nothing says what is relevant, or an option makes no
+            sense for a search.
     """
-    loaded = load_model(model) if isinstance(model, str) else model
-    found = list(find_items([pairs], text_columns=text_columns))
-    items = [item for item in found if isinstance(item, Item)]
-    jobs = _embed_rows(items, loaded)
-    fields = queries = _fields(jobs)
-    if (asked := asking(loaded)) is not loaded:
-        queries = _fields(_embed_rows(items, asked))
-    evaluations = [
-        evaluation
-        for name in sorted(fields)
-        if name.modality is not Modality.TEXT
-        for evaluation in _both_ways(queries, fields, name, failed=len(found) - len(jobs))
-    ]
-    if not evaluations:
-        raise UsageError(f"{pairs}: no row pairs a text with a picture or a sound; see --text")
-    return evaluations
-
-
-Embedded: TypeAlias = tuple[NDArray[np.int64], FloatArray]
-
-
-def _embed_rows(items: Sequence[Item], model: Model) -> list[Job]:
-    """Embed items; those of which a part fails are left out."""
-    jobs = [Job(item, "", None) for item in items]
-    batcher = Batcher(model, Cores(), lambda job: None)
-    for job in jobs:
-        for prepared in prepare(job, model):
-            batcher.add(prepared)
-    batcher.flush()
-    return [job for job in jobs if not job.failures]
-
-
-def _fields(jobs: Sequence[Job]) -> dict[FieldName, Embedded]:
-    """Return for each field the row numbers and the (n, dim) vectors of all its chunks."""
-    owners: dict[FieldName, list[int]] = {}
-    vectors: dict[FieldName, list[FloatArray]] = {}
-    for number, job in enumerate(jobs):
-        for name, rows in job.vectors.items():
-            owners.setdefault(name, []).extend([number] * len(rows))
-            vectors.setdefault(name, []).extend(rows)
-    return {
-        name: (np.array(owners[name]), np.stack(vectors[name]).astype(np.float32))
-        for name in vectors
-    }
-
-
-def _both_ways(
-    queries: dict[FieldName, Embedded],
-    fields: dict[FieldName, Embedded],
-    media: FieldName,
-    failed: int,
-) -> Iterator[Evaluation]:
-    text = FieldName(media.space, Modality.TEXT)
-    if text not in fields:
-        return
-    if not np.isin(fields[text][0], fields[media][0]).any():
-        return
-    for query, gallery in ((text, media), (media, text)):
-        direction = f"{query.modality}->{gallery.modality}"
-        yield _one_way(direction, queries[query], fields[gallery], failed)
-
-
-def _one_way(direction: str, queries: Embedded, gallery: Embedded, failed: int) -> Evaluation:
-    owners, vectors = gallery
-    answered = np.isin(queries[0], owners)
-    numbers, asked = queries[0][answered], queries[1][answered]
-    ranks = np.concatenate(
-        [
-            first_relevant_ranks(
-                asked[start : start + _QUERY_BLOCK] @ vectors.T,
-                [np.flatnonzero(owners == n) for n in numbers[start : start + _QUERY_BLOCK]],
-            )
-            for start in range(0, len(asked), _QUERY_BLOCK)
-        ]
+    if k < DEEPEST:
+        raise UsageError(f"k is {k}; hit_at_10 and ndcg_at_10 look at {DEEPEST} hits")
+    setting = Setting(modalities(target), k, where)
+    judged = read_queries(queries, qrels, sentences(templates))
+    other = None if against is None else _earlier_run(against, judged)
+    failures: list[Failure] = []
+    answers = list(ask(index, judged, setting, failures, progress or (lambda progress: None)))
+    if not answers:
+        raise UsageError(f"none of the queries can be asked; the first: {failures[0].reason}")
+    return Evaluation(
+        index=str(index.path),
+        against=None if against is None else os.fsdecode(against),
+        k=k,
+        directions=tuple(_directions(index, answers, setting, other)),
+        run={answer.asked.id: answer.found for answer in answers},
+        failures=(*judged.failures, *failures),
+        unjudged=judged.unjudged,
+        unasked=judged.unasked,
+        absent=tuple(_absent(index, Naming(judged.folder), answers)),
+        unanswered=0 if other is None else sum(a.asked.id not in other for a in answers),
     )
-    hits = (hit_at_k(ranks, k) for k in (1, 5, 10))
-    return Evaluation(direction, len(ranks), len(vectors), failed, *hits)
+
+
+def _earlier_run(path: PathLike, judged: JudgedQueries) -> Mapping[str, Sequence[str]]:
+    run = read_run(path)
+    if not any(asked.id in run for asked in judged.queries):
+        name = one_line(os.fsdecode(path))
+        raise UsageError(f"{name}: answers none of the queries; do the ids agree?")
+    return run
+
+
+def _directions(
+    index: Index,
+    answers: Sequence[Answer],
+    setting: Setting,
+    other: Mapping[str, Sequence[str]] | None,
+) -> Iterator[DirectionEvaluation]:
+    """Yield the figures of each direction, and of all together if there are several."""
+    names = sorted({answer.direction for answer in answers})
+    for name in names:
+        some = [answer for answer in answers if answer.direction == name]
+        found = _ann_recall(index, [answer.asked.query for answer in some], setting)
+        yield _direction(name, some, setting.k, found, other)
+    if len(names) > 1:
+        yield _direction(ALL, answers, setting.k, None, other)
+
+
+def _direction(
+    name: str,
+    answers: Sequence[Answer],
+    k: int,
+    ann_recall_at_10: Estimate | None,
+    other: Mapping[str, Sequence[str]] | None,
+) -> DirectionEvaluation:
+    ids = tuple(answer.asked.id for answer in answers)
+    ours = figures(_measured(answers, [[name for name, _ in a.found] for a in answers], k))
+    theirs = None if other is None else _measured(answers, [other.get(i, []) for i in ids], k)
+    return DirectionEvaluation(
+        direction=name,
+        queries=ids,
+        figures=ours,
+        ann_recall_at_10=ann_recall_at_10,
+        ms=np.array([answer.ms for answer in answers]),
+        against=None if theirs is None else compare(ours, theirs),
+    )
+
+
+def _measured(
+    answers: Sequence[Answer], ranked: Sequence[Sequence[str]], k: int
+) -> dict[Measure, Values]:
+    return measure_queries(ranked, [answer.asked.relevant for answer in answers], k)
+
+
+def _ann_recall(index: Index, queries: Sequence[Query], setting: Setting) -> Estimate | None:
+    shares = ann_recall(index, queries, setting.targets, setting.where)
+    return mean_estimates(shares[:, None])[0] if len(shares) else None
+
+
+def _absent(index: Index, naming: Naming, answers: Sequence[Answer]) -> list[str]:
+    """Return the relevant items that the index does not hold, by name."""
+    found = {name for answer in answers for name, _ in answer.found}
+    absent = {name for answer in answers for name in answer.asked.relevant} - found
+    if absent:
+        held = index._from_one_commit(
+            lambda view, _: _held(view, naming.places(absent)), looks_up=False
+        )
+        absent -= held
+    return sorted(absent)
+
+
+def _held(view: View, places: Mapping[str, str]) -> set[str]:
+    """Of some names those of items in the index: a pass over all items."""
+    items = (stored.item for stored in view.snapshot.items())
+    return {places[each] for item in items for each in called(item) if each in places}

@@ -21,8 +21,18 @@ def check_target(path: Path, suffixes: Sequence[str]) -> None:
     name = one_line(str(path))
     if path.suffix.lower() not in suffixes:
         raise UsageError(f"{name}: what is written here ends in {' or '.join(suffixes)}")
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a file whose folder does not exist.
+
+    Raises:
+        UsageError: It does not.
+    """
     if not path.parent.is_dir():
-        raise UsageError(f"{name}: there is no folder {one_line(str(path.parent))}")
+        folder = one_line(str(path.parent))
+        raise UsageError(f"{one_line(str(path))}: there is no folder {folder}")
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:

@@ -30,12 +30,12 @@ class Change:
     @property
     def verdict(self) -> str:
         """Whether it helped, as far as the test pairs can tell: 95 % intervals."""
-        _, low, high = gain(self.before, self.after)
+        risen = gain(self.before, self.after)
         if len(self.after.ranks) < FEWEST:
             return "too few queries to tell"
-        if low <= 0 <= high:
+        if risen.low <= 0 <= risen.high:
             return "no difference shown"
-        if low > 0:
+        if risen.low > 0:
             return "new" if self.new else "better"
         return "worse"
 

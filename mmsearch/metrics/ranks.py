@@ -1,4 +1,4 @@
-"""Measures of retrieval, each with its convention and source."""
+"""Ranks of the best relevant items, from the scores of a whole gallery."""
 
 from collections.abc import Sequence
 
