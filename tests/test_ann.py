@@ -1,6 +1,7 @@
 """Recipes and codebooks: what is refused, what is trained, what comes back."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import faiss
 import numpy as np
@@ -80,12 +81,14 @@ def test_queries_from_elsewhere_find_more_than_in_the_lists_of_faiss() -> None:
     centres = noise(rng, 100, dim)
 
     def latent(count: int) -> NDArray[np.float64]:
-        return centres[(100 * rng.random(count) ** 2).astype(int)] + 0.6 * noise(rng, count, dim)
+        chosen = (100 * rng.random(count) ** 2).astype(int)
+        found: NDArray[np.float64] = centres[chosen] + 0.6 * noise(rng, count, dim)
+        return found
 
     rows = unit(means[0] + latent(6000))
     queries = unit(means[1] + latent(300) + noise(rng, 300, dim))
     exact = np.argsort(-queries @ rows.T, axis=1)[:, :10]
-    theirs = faiss.index_factory(dim, "IVF64,Flat", faiss.METRIC_INNER_PRODUCT)
+    theirs: Any = faiss.index_factory(dim, "IVF64,Flat", faiss.METRIC_INNER_PRODUCT)
     theirs.train(rows)
     theirs.add(rows)
     theirs.nprobe = 8
@@ -109,16 +112,18 @@ def test_lists_are_scored_by_the_inner_products_of_their_centroids() -> None:
 
 
 def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    found: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    return found.astype(np.float32)
 
 
 def noise(rng: np.random.Generator, count: int, dim: int) -> NDArray[np.float64]:
-    return rng.standard_normal((count, dim)) / dim**0.5
+    found: NDArray[np.float64] = rng.standard_normal((count, dim)) / dim**0.5
+    return found
 
 
 def shared(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
     both = (len({*a} & {*b}) for a, b in zip(found.tolist(), exact.tolist(), strict=True))
-    return sum(both) / exact.size
+    return float(sum(both) / exact.size)
 
 
 @pytest.mark.parametrize("dim", [1, 7, 32, 256, 512, 768, 1024])

@@ -81,11 +81,11 @@ class _Arrays(Shard):
         return next(iter(counts.values()))
 
     def blocks(self, size: int) -> Iterator[tuple[Vectors, Sequence[Row]]]:
-        arrays = {modality: _mapped(path) for modality, path in self._arrays.items()}
         start = 0
         for rows in self._rows(size):
             end = start + len(rows)
-            yield {modality: array[start:end] for modality, array in arrays.items()}, rows
+            # Mapped anew each time: what was read through a map stays in memory.
+            yield {m: _mapped(path)[start:end] for m, path in self._arrays.items()}, rows
             start = end
 
     def _rows(self, size: int) -> Iterator[Sequence[Row]]:
