@@ -3,7 +3,7 @@
 Run: ``python benchmarks/ann.py [--rows N] [--folder DIR]``; prints one table. A folder that holds
 the vectors and the index already is measured as it is.
 
-Vectors: ``clip_like.py``. FAISS reads the very codes that the index holds and looks into as many
+Vectors: ``clip_like.py``. FAISS reads the very codes that the index holds and looks into the same
 lists; its candidates are scored again in NumPy, on the same float16 vectors.
 """
 
@@ -29,7 +29,7 @@ import mmsearch
 from mmsearch import Modality, Model, Space
 from mmsearch.records import FloatArray
 from mmsearch.search.dense import FIRST_DEPTH as DEPTH
-from mmsearch.search.dense import lists_to_probe
+from mmsearch.search.dense import REACH, lists_to_probe
 from mmsearch.store.field import read_all
 from mmsearch.store.files import CheckedFile
 
@@ -137,8 +137,9 @@ class BareFaiss:
 
     def _proposed(self, asked: FloatArray) -> NDArray[np.int64]:
         """Return the rows that the codes propose, of the lists that are nearest by distance."""
-        distances, lists = self._ivf.quantizer.search(asked, self.nprobe)
-        products = (1 + self._squares[lists] - distances) / 2  # of unit vectors and centroids
+        stretch = np.float32(1 / (2 * REACH))
+        distances, lists = self._ivf.quantizer.search(stretch * asked, self.nprobe)
+        products = (stretch**2 + self._squares[lists] - distances) / (2 * stretch)
         found: NDArray[np.int64] = self._ivf.search_preassigned(asked, DEPTH, lists, products)[1]
         return found
 

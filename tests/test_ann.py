@@ -66,10 +66,10 @@ def test_codes_added_in_pieces_find_their_own_vectors(
         index = load_runs(rows_now, index.runs, codebook, codes)
     assert [(run.start, run.stop) for run in index.runs] == [(0, 200), (200, 290), (290, 300)]
     rows = np.arange(300)
-    assert 250 in index.search(vectors[250:251], 30, index.nlist)
+    assert 250 in index.search(vectors[250:251], 30, index.nlist, 0.25)
     for allowed in (rows >= 0, rows != 250, np.isin(rows, (3, 250)), rows < 0):
         bits = Selection(allowed).bits
-        for found in index.search(vectors[[250, 3]], 300, index.nlist, bits):
+        for found in index.search(vectors[[250, 3]], 300, index.nlist, 0.25, bits):
             assert sorted(found[found >= 0]) == rows[allowed].tolist()
     assert capfd.readouterr() == ("", "")  # FAISS warns on stderr
 
@@ -94,21 +94,23 @@ def test_queries_from_elsewhere_find_more_than_in_the_lists_of_faiss() -> None:
     theirs.nprobe = 8
     ours = AnnIndex(np.frombuffer(train_codebook("IVF64,Flat", rows), np.uint8))
     ours.add(ours.encode(rows), 0)
-    scores, found = ours.search(ours.probe(queries, 8), 10)
+    scores, found = ours.search(ours.probe(queries, 8, 0.5), 10)
     assert np.allclose(scores, np.einsum("nd,nkd->nk", queries, rows[found]), atol=1e-5)
     assert shared(found, exact) > shared(theirs.search(queries, 10)[1], exact) + 0.03
     assert shared(found, exact) > 0.9
 
 
-def test_lists_are_scored_by_the_inner_products_of_their_centroids() -> None:
+def test_lists_are_chosen_by_their_reach_and_scored_by_their_centroids() -> None:
     rng = np.random.default_rng(0)
     rows, queries = 3 * rng.standard_normal((500, DIM)), rng.standard_normal((20, DIM))
     codebook = np.frombuffer(train_codebook("PCA8,IVF16,PQ4", rows.astype(np.float32)), np.uint8)
-    probes = AnnIndex(codebook).probe(queries.astype(np.float32), 16)
+    probes = AnnIndex(codebook).probe(queries.astype(np.float32), 16, 0.25)
     index = faiss.deserialize_index(np.array(codebook))
     centroids = faiss.extract_index_ivf(index).quantizer.reconstruct_n(0, 16)
-    products = np.einsum("nd,npd->np", probes.queries, centroids[probes.lists])
-    assert np.allclose(probes.scores, products, atol=1e-4)
+    products = probes.queries @ centroids.T
+    order = np.argsort(-(products - 0.25 * np.square(centroids).sum(axis=1)), axis=1)
+    assert np.array_equal(probes.lists, order)
+    assert np.allclose(probes.scores, np.take_along_axis(products, order, axis=1), atol=1e-3)
 
 
 def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -131,7 +131,7 @@ def test_merged_segments_keep_their_codes(make_index: Callable[..., Index]) -> N
     with index._reader.view() as view:
         ann = view.state.fields[NAME].ann
         assert ann is not None
-        found = ann.search(np.ones((1, 32), np.float32), 1000, ann.nlist)
+        found = ann.search(np.ones((1, 32), np.float32), 1000, ann.nlist, 0.25)
     assert sorted(found[found >= 0]) == list(range(290))
 
 
@@ -146,7 +146,7 @@ def test_a_reader_adds_the_codes_of_new_commits_to_those_it_has(
         with index._reader.view() as view:
             ann = view.state.fields[NAME].ann
             assert ann is not None
-            found = ann.search(np.ones((1, 32), np.float32), 1000, ann.nlist)
+            found = ann.search(np.ones((1, 32), np.float32), 1000, ann.nlist, 0.25)
             assert sorted(found[found >= 0]) == list(range(view.state.fields[NAME].rows))
             return [(run.start, run.stop) for run in ann.runs]
 

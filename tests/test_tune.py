@@ -85,8 +85,8 @@ def test_what_is_measured_is_what_a_search_finds(folder: Path) -> None:
     asked = clusters(4, 60)
     with looking(folder) as (field, alive):
         truth = exact(field, asked, 10, alive)
-        for nprobe in (1, 4, 32):
-            for one in measure(field, asked, truth, alive, nprobe):
+        for nprobe, reach in ((1, 0.25), (4, 0.5), (32, 0.25)):
+            for one in measure(field, asked, truth, alive, nprobe, reach):
                 found = find_candidates(field, asked, one.effort, alive)
                 shares = [
                     len(np.intersect1d(mine.ids[:10], field.ids[right])) / 10
@@ -96,8 +96,8 @@ def test_what_is_measured_is_what_a_search_finds(folder: Path) -> None:
 
 
 def test_the_cheapest_effort_that_keeps_the_target_is_chosen() -> None:
-    def point(nprobe: int, depth: int, share: float) -> Measured:
-        return Measured(Effort(nprobe, depth), share, 0.001)
+    def point(nprobe: int, depth: int, share: float, reach: float = 0.25) -> Measured:
+        return Measured(Effort(nprobe, depth, reach), share, 0.001)
 
     tried = [
         point(1, 100, 0.7),
@@ -105,9 +105,11 @@ def test_the_cheapest_effort_that_keeps_the_target_is_chosen() -> None:
         point(2, 200, 0.96),
         point(4, 100, 0.97),
         point(4, 200, 0.99),
+        point(4, 100, 0.96, reach=0.5),
     ]
-    seconds = {Effort(2, 200): 3.0, Effort(4, 100): 2.0}
-    assert cheapest(tried, 0.95, seconds.__getitem__) == tried[3]
+    seconds = {Effort(2, 200, 0.25): 3.0, Effort(4, 100, 0.25): 2.0, Effort(4, 100, 0.5): 1.0}
+    assert cheapest(tried[:5], 0.95, seconds.__getitem__) == tried[3]
+    assert cheapest(tried, 0.95, seconds.__getitem__) == tried[5]
     assert cheapest(tried, 0.995, seconds.__getitem__) is None
 
 
@@ -140,9 +142,10 @@ def test_searches_take_the_effort_of_their_kind_of_query(
     text, image = tuned[Modality.TEXT], tuned[Modality.IMAGE]
     assert text and image
     with looking(folder) as (field, _):
-        assert effort(field, [Modality.TEXT]) == Effort(text.nprobe, text.depth)
-        assert effort(field, {Modality.IMAGE}) == Effort(image.nprobe, image.depth)
-        most = Effort(max(text.nprobe, image.nprobe), max(text.depth, image.depth))
+        assert effort(field, [Modality.TEXT]) == Effort(text.nprobe, text.depth, text.reach)
+        assert effort(field, {Modality.IMAGE}) == Effort(image.nprobe, image.depth, image.reach)
+        first = max(text, image, key=lambda one: one.nprobe)
+        most = Effort(first.nprobe, max(text.depth, image.depth), first.reach)
         assert effort(field, [Modality.TEXT, Modality.IMAGE]) == effort(field, ()) == most
 
 

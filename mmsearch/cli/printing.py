@@ -236,11 +236,15 @@ def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
 
 def promise_line(promise: "Promise") -> str:
     """Return what is promised to queries of one modality."""
-    effort = f"nprobe {promise.nprobe:,}, {promise.depth:,} candidates"
+    effort = _effort(promise.nprobe, promise.reach, promise.depth)
     found = f"ann_recall_at_10 {promise.ann_recall:.3f}"
     if not promise.holds:
         found += " before its codebook was trained anew; run `mmsearch tune`"
     return f"{promise.asked} queries: {effort}, {found}"
+
+
+def _effort(nprobe: int, reach: float, depth: int) -> str:
+    return f"nprobe {nprobe:,}, reach {reach:g}, {depth:,} candidates"
 
 
 def tuned_lines(found: "Sequence[Tuned]", *, checked: bool, as_json: bool) -> Iterator[str]:
@@ -256,11 +260,11 @@ def tuned_lines(found: "Sequence[Tuned]", *, checked: bool, as_json: bool) -> It
                 "Larger codes find more: make the index with another --recipe"
             )
             continue
-        effort = f"nprobe {one.tuning.nprobe:,}, {one.tuning.depth:,} candidates, {one.ms:.1f} ms"
+        effort = _effort(one.tuning.nprobe, one.tuning.reach, one.tuning.depth)
         promised = f"ann_recall_at_10 {one.tuning.promised:.3f}"
         if checked:
             promised = f"promised {one.tuning.promised:.3f}, measured {one.ann_recall:.3f}"
-        yield f"{where}: {promised} ({effort})"
+        yield f"{where}: {promised} ({effort}, {one.ms:.1f} ms)"
     if not found:
         yield "nothing is tuned yet" if checked else "every field is searched exactly"
 

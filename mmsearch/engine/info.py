@@ -17,6 +17,7 @@ class Promise:
     Attributes:
         asked: The modality.
         nprobe: Inverted lists that are looked into.
+        reach: What the spread of a list counts when lists are chosen.
         depth: Candidates that are scored exactly.
         ann_recall: ann_recall_at_10 on fresh queries, when the field was tuned.
         holds: Whether the codebook is still the one that it was measured with.
@@ -24,6 +25,7 @@ class Promise:
 
     asked: Modality
     nprobe: int
+    reach: float
     depth: int
     ann_recall: float
     holds: bool
@@ -128,7 +130,7 @@ def _summary(view: View, name: FieldName) -> FieldSummary:
         segments=len(info.segments),
         recipe=info.recipe,
         promises=tuple(
-            Promise(t.asked, t.nprobe, t.depth, t.promised, info.is_promised(t))
+            Promise(t.asked, t.nprobe, t.reach, t.depth, t.promised, info.is_promised(t))
             for t in info.tunings
             if t.recipe == info.recipe
         ),

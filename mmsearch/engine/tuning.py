@@ -1,7 +1,7 @@
 """`Index.tune`: how each field is searched for each kind of query, so that a promise is kept."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,16 @@ from mmsearch.engine.query import Query, embed_texts
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality
 from mmsearch.search.dense import effort
-from mmsearch.search.tuning import K, Measured, cheapest, curve, exact, measure, seconds_of
+from mmsearch.search.tuning import (
+    REACHES,
+    K,
+    Measured,
+    cheapest,
+    curve,
+    exact,
+    measure,
+    seconds_of,
+)
 from mmsearch.store.field import Field
 from mmsearch.store.manifest import Point, Tuning
 from mmsearch.store.reader import View
@@ -137,20 +146,27 @@ class Tuner:
         field, allowed = one.field, self._view.alive(one.name)
         half = len(one.vectors) // 2
         vectors, truth = one.vectors[:half], one.truth[:half]
-        tried = [m for found in curve(field, vectors, truth, allowed, target) for m in found]
+        tried = [
+            measured
+            for reach in REACHES
+            for found in curve(field, vectors, truth, allowed, target, reach)
+            for measured in found
+        ]
         seconds = seconds_of(field, vectors, allowed)
         chosen = cheapest(tried, target, seconds)
         if chosen is None:
             best = max(measured.ann_recall for measured in tried)
             return Tuned(one.name, one.asked, field.info.recipe, None, best, 0.0)
         vectors, truth = one.vectors[half:], one.truth[half:]
-        fresh = measure(field, vectors, truth, allowed, chosen.effort.nprobe)
+        nprobe, reach = chosen.effort.nprobe, chosen.effort.reach
+        fresh = measure(field, vectors, truth, allowed, nprobe, reach)
         promised = next(m.ann_recall for m in fresh if m.effort == chosen.effort)
         assert field.info.codebook is not None
         tuning = Tuning(
             asked=one.asked,
-            nprobe=chosen.effort.nprobe,
+            nprobe=nprobe,
             depth=chosen.effort.depth,
+            reach=reach,
             target=target,
             promised=promised,
             queries=half,
@@ -166,7 +182,7 @@ class Tuner:
         field, allowed = one.field, self._view.alive(one.name)
         tuning = next(t for t in field.info.tunings if t.asked == one.asked)
         now = effort(field, [one.asked])
-        found = measure(field, one.vectors, one.truth, allowed, now.nprobe)
+        found = measure(field, one.vectors, one.truth, allowed, now.nprobe, now.reach)
         share = next((m for m in found if m.effort == now), found[-1]).ann_recall
         ms = 1000 * seconds_of(field, one.vectors, allowed)(now)
         return Tuned(one.name, one.asked, field.info.recipe, tuning, share, ms)
@@ -194,4 +210,4 @@ def _others(rows: NDArray[np.int64], own: NDArray[np.int64] | None) -> NDArray[n
 
 
 def _points(tried: Sequence[Measured]) -> tuple[Point, ...]:
-    return tuple(Point(m.effort.nprobe, m.effort.depth, round(m.ann_recall, 4)) for m in tried)
+    return tuple(Point(**asdict(m.effort), ann_recall=round(m.ann_recall, 4)) for m in tried)

@@ -1,7 +1,7 @@
 """The pool of one search: candidates of all fields and of the words, and the items they make."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -182,12 +182,11 @@ def _judged(chunks: Chunks) -> tuple[NDArray[np.int64], FloatArray, FloatArray, 
 
 def _candidates(probe: Probe, k: int) -> list[Candidates]:
     """Return a field's best chunks for each query: of ``k`` items, or all that there are."""
-    nprobe, depth = probe.effort.nprobe, max(probe.effort.depth, _CHUNKS_PER_ITEM * k)
-    found = find_candidates(probe.field, probe.queries, Effort(nprobe, depth), probe.allowed)
+    effort = replace(probe.effort, depth=max(probe.effort.depth, _CHUNKS_PER_ITEM * k))
+    found = find_candidates(probe.field, probe.queries, effort, probe.allowed)
     while short := [n for n, mine in enumerate(found) if _is_short(mine, k)]:
-        depth *= 4
-        again = probe.queries[short]
-        more = find_candidates(probe.field, again, Effort(nprobe, depth), probe.allowed)
+        effort = replace(effort, depth=4 * effort.depth)
+        more = find_candidates(probe.field, probe.queries[short], effort, probe.allowed)
         for n, mine in zip(short, more, strict=True):
             found[n] = mine
     return found

@@ -18,6 +18,7 @@ from mmsearch.store.field import Field, Selection
 
 K = 10
 """ann_recall_at_10 is what is promised."""
+REACHES = (0.25, 0.5)
 DEPTHS = (50, 100, 200, 400, 800, 1600, 3200)
 _SURE = 1.645
 """Standard errors between a promise and the mean that it rests on: 95 % of means are nearer."""
@@ -60,9 +61,14 @@ def _allowed_blocks(
 
 
 def measure(
-    field: Field, queries: FloatArray, truth: NDArray[np.int64], allowed: Selection, nprobe: int
+    field: Field,
+    queries: FloatArray,
+    truth: NDArray[np.int64],
+    allowed: Selection,
+    nprobe: int,
+    reach: float,
 ) -> list[Measured]:
-    """Return what an ``nprobe`` finds at each depth.
+    """Return what is found at each depth.
 
     Args:
         field: One that has a codebook.
@@ -70,19 +76,22 @@ def measure(
         truth: (n, 10) int64, the rows of the exact nearest; -1 where there are fewer.
         allowed: The rows that may be found.
         nprobe: Lists to look into.
+        reach: What their spread counts.
     """
     assert field.ann is not None
     depths = [depth for depth in DEPTHS if depth <= allowed.count] or [allowed.count]
     places = []
     for at in range(0, len(queries), 256):
-        proposed = field.ann.search(queries[at : at + 256], depths[-1], nprobe, allowed.bits)
+        some = queries[at : at + 256]
+        proposed = field.ann.search(some, depths[-1], nprobe, reach, allowed.bits)
         places.append(_places(proposed, truth[at : at + 256]))
     found = np.concatenate(places)
     wanted = np.maximum((truth >= 0).sum(axis=1), 1)
     shares = [(found < depth).sum(axis=1) / wanted for depth in depths]
+    errors = [float(share.std() / len(share) ** 0.5) for share in shares]
     return [
-        Measured(Effort(nprobe, depth), float(share.mean()), float(share.std() / len(share) ** 0.5))
-        for depth, share in zip(depths, shares, strict=True)
+        Measured(Effort(nprobe, depth, reach), float(share.mean()), error)
+        for depth, share, error in zip(depths, shares, errors, strict=True)
     ]
 
 
@@ -103,6 +112,7 @@ def curve(
     truth: NDArray[np.int64],
     allowed: Selection,
     target: float,
+    reach: float,
 ) -> Iterator[list[Measured]]:
     """Measure one ``nprobe`` after the other, twice as many lists each time.
 
@@ -111,7 +121,7 @@ def curve(
     assert field.ann is not None
     nprobe, enough = 1, 0
     while nprobe <= field.ann.nlist and enough < 2:
-        found = measure(field, queries, truth, allowed, nprobe)
+        found = measure(field, queries, truth, allowed, nprobe, reach)
         yield found
         enough += any(one.keeps(target) for one in found)
         nprobe *= 2
@@ -127,10 +137,10 @@ def cheapest(
         target: ann_recall_at_10.
         seconds: What a query with an effort takes.
     """
-    shallowest: dict[int, Measured] = {}
+    shallowest: dict[tuple[int, float], Measured] = {}
     for one in sorted(measured, key=lambda one: one.effort.depth):
         if one.keeps(target):
-            shallowest.setdefault(one.effort.nprobe, one)
+            shallowest.setdefault((one.effort.nprobe, one.effort.reach), one)
     return min(shallowest.values(), key=lambda one: seconds(one.effort), default=None)
 
 

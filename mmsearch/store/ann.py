@@ -104,10 +104,8 @@ def train_codebook(recipe: str, sample: FloatArray) -> bytes:
 def _untrained(recipe: str, dim: int) -> Any:
     """An index of inner products whose lists are the cells of the nearest centroids.
 
-    FAISS's own choice for inner products, lists by the angle to a centroid, is made for queries
-    that lie among the vectors. A text does not, and is as near to most centroids of pictures as to
-    others. What then tells lists apart is how far their rows reach: ``|q - c|²`` ranks them by
-    ``q·c + (1 - |c|²) / 2``, and ``1 - |c|²`` is the variance of the unit vectors around ``c``.
+    FAISS's own choice for inner products, lists by the angle to a centroid, forgets how far the
+    rows of a list reach. See :meth:`AnnIndex.probe`.
     """
     faiss = _faiss()
     index = faiss.index_factory(dim, recipe, faiss.METRIC_L2)
@@ -149,13 +147,24 @@ class AnnIndex:
         self._ivf.add_sa_codes(np.ascontiguousarray(codes), rows)
         self._index.ntotal = self._ivf.ntotal
 
-    def probe(self, queries: FloatArray, nprobe: int) -> "Probes":
-        """Return the lists to look into for each of (n, dim) float32 queries."""
+    def probe(self, queries: FloatArray, nprobe: int, reach: float) -> "Probes":
+        """Return the lists to look into for each query: the first by ``q·c + reach · (1 - |c|²)``.
+
+        ``1 - |c|²`` is the variance of the unit vectors around their centroid c: of two lists whose
+        centroids are as near, the one that is spread further has the better rows. That is the order
+        of ``|q / (2 reach) - c|²``.
+
+        Args:
+            queries: (n, dim) float32.
+            nprobe: How many lists.
+            reach: What their spread counts, above 0.
+        """
         for transform in _transforms(self._index):
             queries = transform.apply(queries)
-        distances, lists = self._ivf.quantizer.search(queries, min(nprobe, self.nlist))
-        squares = np.square(queries).sum(axis=1, keepdims=True)
-        scores = (squares + self._squares[lists] - distances) / 2
+        stretched = queries / np.float32(2 * reach)
+        distances, lists = self._ivf.quantizer.search(stretched, min(nprobe, self.nlist))
+        squares = np.square(stretched).sum(axis=1, keepdims=True)
+        scores = np.float32(reach) * (squares + self._squares[lists] - distances)
         return Probes(queries, lists, scores)
 
     def search(

@@ -40,11 +40,13 @@ class Point:
     Attributes:
         nprobe: Inverted lists that were looked into.
         depth: Candidates that were scored exactly.
+        reach: What the spread of a list counted.
         ann_recall: ann_recall_at_10, the mean over the queries.
     """
 
     nprobe: int
     depth: int
+    reach: float
     ann_recall: float
 
 
@@ -56,6 +58,7 @@ class Tuning:
         asked: The queries' modality.
         nprobe: Inverted lists to look into.
         depth: Candidates to score exactly.
+        reach: What the spread of a list counts.
         target: The ann_recall_at_10 that was asked for.
         promised: That of this setting, on queries that it was not chosen by.
         queries: How many it was chosen by, and as many promised on.
@@ -68,6 +71,7 @@ class Tuning:
     asked: Modality
     nprobe: int
     depth: int
+    reach: float
     target: float
     promised: float
     queries: int

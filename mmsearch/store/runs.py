@@ -43,7 +43,12 @@ class Runs:
         return self.runs[0].index.nlist
 
     def search(
-        self, queries: FloatArray, depth: int, nprobe: int, allowed: NDArray[np.uint8] | None = None
+        self,
+        queries: FloatArray,
+        depth: int,
+        nprobe: int,
+        reach: float,
+        allowed: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
         """Return rows near each query, on all cores.
 
@@ -51,12 +56,13 @@ class Runs:
             queries: (n, dim) float32.
             depth: How many rows for each.
             nprobe: How many lists to look into.
+            reach: See :meth:`AnnIndex.probe`.
             allowed: A bit for each row, the lowest of a byte first: which may come back.
 
         Returns:
             (n, depth) int64, nearest by their codes first, -1 where there are no more.
         """
-        probes = self.runs[0].index.probe(queries, nprobe)
+        probes = self.runs[0].index.probe(queries, nprobe, reach)
         found = [run.index.search(probes, depth, allowed) for run in self.runs]
         if len(found) == 1:
             return found[0][1]
