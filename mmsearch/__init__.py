@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmsearch.engine.ingest import Progress
     from mmsearch.engine.opening import create, repair, verify
     from mmsearch.engine.opening import open_index as open
+    from mmsearch.engine.query import Query
     from mmsearch.engine.report import Report
     from mmsearch.errors import (
         DamagedIndexError,
@@ -45,6 +46,7 @@ _HOMES = {
     "engine.info": ("FieldSummary", "IndexInfo"),
     "engine.ingest": ("Progress",),
     "engine.opening": ("create", "repair", "verify"),
+    "engine.query": ("Query",),
     "engine.report": ("Report",),
     "errors": (
         "DamagedIndexError",
@@ -92,6 +94,7 @@ __all__ = [
     "ModelEvaluation",
     "Part",
     "Progress",
+    "Query",
     "Report",
     "Sound",
     "Space",

@@ -1,9 +1,12 @@
 """Limits and defaults, each with its reason; and where an index lives."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from mmsearch.errors import UsageError, one_line
 
 INDEX_VARIABLE = "MMSEARCH_INDEX"
 INDEXES = "indexes"
@@ -33,6 +36,20 @@ def locate_index(name: str | None = None) -> Path:
     homes = (folder / INDEXES for folder in (here, *here.parents))
     home = next((folder for folder in homes if folder.is_dir()), here / INDEXES)
     return home / name
+
+
+def parse_size(size: str | int) -> int:
+    """Return a size in bytes: a number of them, or with a unit, such as 2GB (10⁹) or 2GiB (2³⁰).
+
+    Raises:
+        UsageError: It is no size, or nothing.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(I?))?B?", str(size).strip().upper())
+    power = " KMGT".index(found[2] or " ") if found else 0
+    size_bytes = int(float(found[1]) * (1024 if found[3] else 1000) ** power) if found else 0
+    if not size_bytes:
+        raise UsageError(f"memory '{one_line(str(size))}': give a size, such as 2GB or 512MiB")
+    return size_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from fakes import fake_model, newer_model
 from numpy.typing import NDArray
 
 import mmsearch
-from mmsearch.engine import ingest
+from mmsearch.engine import ingest, tuning
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.store.writer import Batch, Writer
 
@@ -142,14 +142,38 @@ def reencode_index(log: Path, folder: Path) -> None:
 
 
 def swap_and_die(log: Path, folder: Path, at: int | str) -> None:
-    """Move an index in a child that kills itself between the begin of the swap and the end.
+    """Move an index in a child that kills itself between the begin of the swap and the end."""
+    with _death(log, Reencoder, "_swap", at):
+        reencode_index(log, folder)
+
+
+def tune_index(log: Path, folder: Path, ann_recall: float) -> None:
+    """Tune in a child, by few queries."""
+    tuning.QUERIES = tuning.LEAST_QUERIES
+    faiss.omp_set_num_threads(1)
+    _log(log)[0] = Stage.BEFORE_FIRST_COMMIT
+    with mmsearch.open(folder, model=fake_model()) as index:
+        index.tune(ann_recall)
+    _log(log)[0] = Stage.DONE
+
+
+def tune_and_die(log: Path, folder: Path, ann_recall: float, at: int | str) -> None:
+    """Tune in a child that kills itself between the end of the measuring and the end."""
+    with _death(log, tuning, "keep_tunings", at):
+        tune_index(log, folder, ann_recall)
+
+
+@contextmanager
+def _death(log: Path, owner: object, name: str, at: int | str) -> Iterator[None]:
+    """Kill this process at a moment after a function has been called.
 
     Args:
-        log: Gets the number of calls and returns until the end, if it comes.
-        folder: The index.
+        log: Gets the number of calls and returns from then on, if the end comes.
+        owner: The class or module of the function.
+        name: Its name.
         at: Which call or return, by number; or the name of the function whose first return it is.
     """
-    numbers, swap = count(), Reencoder._swap
+    numbers, function = count(), getattr(owner, name)
 
     def watch(frame: Any, event: str, _: object) -> None:
         is_named = event == "return" and frame.f_code.co_qualname == at
@@ -158,10 +182,10 @@ def swap_and_die(log: Path, folder: Path, at: int | str) -> None:
 
     def watched(*args: Any) -> None:
         sys.setprofile(watch)
-        swap(*args)
+        function(*args)
 
-    setattr(Reencoder, "_swap", watched)  # noqa: B010 (mypy minds an assignment)
-    reencode_index(log, folder)
+    setattr(owner, name, watched)
+    yield
     sys.setprofile(None)
     _log(log)[1] = next(numbers)
 

@@ -20,7 +20,7 @@ from mmsearch import Index, Item, Modality, Part
 from mmsearch.engine import ingest, pipeline
 from mmsearch.errors import MMSearchError, UsageError
 from mmsearch.records import FloatArray
-from mmsearch.store import maintain
+from mmsearch.store import plan
 from mmsearch.store.metadata import Snapshot
 from mmsearch.store.writer import Batch, Writer
 
@@ -505,7 +505,7 @@ def test_a_large_field_gets_its_codebook_while_items_are_still_coming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest, "COMMIT_ITEMS", 100)
-    monkeypatch.setattr(maintain, "EXACT_ROWS", 300)
+    monkeypatch.setattr(plan, "EXACT_ROWS", 300)
     recipes: list[str] = []
     with mmsearch.create(tmp_path / "index", model=fake_model()) as index:
 

@@ -298,9 +298,9 @@ def test_a_wrong_vector_says_what_is_wrong(
 
 
 def test_a_batch_is_of_texts_or_of_vectors(media_index: Index) -> None:
-    both: dict[str, Any] = {"texts": ["red"], "vectors": np.ones((1, 32))}
+    both: dict[str, Any] = {"queries": ["red"], "vectors": np.ones((1, 32))}
     for wrong in ({}, both):
-        with pytest.raises(UsageError, match="texts or vectors"):
+        with pytest.raises(UsageError, match="queries or vectors"):
             media_index.search_many(**wrong)
     with pytest.raises(UsageError, match="32 numbers, not 31"):
         media_index.search_many(vectors=np.ones((3, 31)))

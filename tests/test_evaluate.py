@@ -12,7 +12,7 @@ import pytest
 from fakes import fake_model, word_vector
 from ir_measures import AP, RR, R, Success, nDCG
 from media import picture, sound, text
-from test_tune import RECIPE, clusters
+from test_tune import clusters
 from test_video import film
 
 import mmsearch
@@ -358,7 +358,7 @@ def test_what_approximation_costs_is_reported(
     """A few of 32 lists are looked into: less than all is found, most is."""
     monkeypatch.setattr(dense, "_LEAST_ACROSS", 4)
     np.save(tmp_path / "pictures.npy", clusters(1, 3_000))
-    with mmsearch.create(tmp_path / "index", model=fake_model(), recipe=RECIPE) as index:
+    with mmsearch.create(tmp_path / "index", model=fake_model(), recipe="IVF128,PQ8") as index:
         index.add_vectors(tmp_path / "pictures.npy")
         asked = rows(
             tmp_path / "q.jsonl",

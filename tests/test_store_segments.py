@@ -14,7 +14,7 @@ from fakes import fake_model
 import mmsearch
 from mmsearch import Index, IndexFormatError, Item, Modality, Model, ModelError, Part, UsageError
 from mmsearch.records import FieldName
-from mmsearch.store import environment, files, maintain, manifest
+from mmsearch.store import environment, files, manifest, plan
 from mmsearch.store.catalog_writer import CatalogWriter
 from mmsearch.store.environment import acquire
 from mmsearch.store.manifest import EXACT, FieldInfo, Manifest, SegmentInfo
@@ -85,8 +85,8 @@ def test_many_small_adds_leave_few_segments_and_only_named_files(index: Index) -
 def test_a_small_field_is_exact_and_a_large_one_quantised(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintain, "EXACT_ROWS", 300)
-    monkeypatch.setattr(maintain, "choose_recipe", lambda rows, dim: "IVF4,PQ8")
+    monkeypatch.setattr(plan, "EXACT_ROWS", 300)
+    monkeypatch.setattr(plan, "choose_recipe", lambda rows, dim, code_bytes: "IVF4,PQ8")
     index.add(items(0, 280))
     assert index.info().fields[0].recipe == "exact"
     index.add(items(280, 300))
@@ -107,7 +107,7 @@ def test_later_segments_use_the_same_codebook_until_it_is_outgrown(
     assert later.codebook == trained.codebook
     assert all(segment.codes for segment in later.segments)
     assert (later.trained_rows, later.rows) == (260, 300)
-    monkeypatch.setattr(maintain, "OUTGROWN", 1.2)
+    monkeypatch.setattr(plan, "OUTGROWN", 1.2)
     index.add(items(300, 320))
     assert field_of(index).codebook != trained.codebook
     assert field_of(index).trained_rows == 320
@@ -285,7 +285,7 @@ def manifest_with_codebook() -> Manifest:
     file = files.FileInfo("1.vectors", 10, "aa")
     segment = SegmentInfo(file, file, 3, 7)
     field = FieldInfo(NAME, 8, (segment,), file, "IVF4,PQ8", 3)
-    return Manifest("fake", fake_model().spaces, "IVF4,PQ8", 5, 6, 7, 8, (field,), {"a": "1"})
+    return Manifest("fake", fake_model().spaces, "IVF4,PQ8", None, 5, 6, 7, 8, (field,), {"a": "1"})
 
 
 def test_a_manifest_survives_json() -> None:

@@ -9,6 +9,7 @@ from mmsearch.cli.options import (
     CompileOption,
     DeviceOption,
     IndexOption,
+    MemoryOption,
     ModelOption,
     PrecisionOption,
     RecipeOption,
@@ -27,6 +28,7 @@ def index(
     index: IndexOption = None,
     model: ModelOption = None,
     recipe: RecipeOption = None,
+    memory: MemoryOption = None,
     text: TextColumns = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove items below PATH whose file has vanished.")
@@ -51,6 +53,7 @@ def index(
             locate_index(index),
             model=model,
             recipe=recipe,
+            memory=memory,
             device=device,
             precision=precision,
             compile=compile,

@@ -23,6 +23,13 @@ RecipeOption: TypeAlias = Annotated[
     str | None,
     typer.Option(help="FAISS factory string of a new index, such as IVF1024,PQ32. By size."),
 ]
+MemoryOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Instead of --recipe, memory for the codes of a new index, such as 2GB.",
+    ),
+]
 TextColumns: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -160,17 +160,16 @@ def _counts(report: "Report") -> Iterator[str]:
 
 def failure_lines(failures: "Sequence[Failure]", lists_all: str) -> Iterator[str]:
     """Return the first failures, a line each, and which option lists all."""
-    for failure in failures[:_SHOWN_FAILURES]:
-        yield f"  ! {one_line(_failure(failure))}"
+    yield from map(failure_line, failures[:_SHOWN_FAILURES])
     if len(failures) > _SHOWN_FAILURES:
         yield f"  ! and {len(failures) - _SHOWN_FAILURES:,} more; {lists_all} lists all"
 
 
-def _failure(failure: "Failure") -> str:
+def failure_line(failure: "Failure") -> str:
     """Name the source and the row, unless the reason names them."""
     row = f" row {failure.row}" if failure.row is not None else ""
-    start = f"{failure.source}{row}: "
-    return failure.reason if failure.reason.startswith(failure.source) else start + failure.reason
+    start = "" if failure.reason.startswith(failure.source) else f"{failure.source}{row}: "
+    return f"  ! {one_line(start + failure.reason)}"
 
 
 def _note(name: str, report: "Report") -> str:
@@ -225,6 +224,8 @@ def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
         )
         for promise in field.promises:
             yield f"    {promise_line(promise)}"
+    if info.memory_bytes:
+        yield f"  codes within {info.memory_bytes / 1e6:,.1f} MB of memory"
     for name, now in info.changed_versions().items():
         yield f"  made with {name} {info.versions.get(name, '(none)')}, now {now}"
     if info.moving_to:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from mmsearch.cli.options import IndexOption, RecipeOption, ReportOption
+from mmsearch.cli.options import IndexOption, MemoryOption, RecipeOption, ReportOption
 from mmsearch.cli.printing import end_run, progress_bar, say
 from mmsearch.config import locate_index
 
@@ -30,6 +30,7 @@ def add_vectors(
         Kind, typer.Option(help="What the vectors of a single file stand for.")
     ] = "image",
     recipe: RecipeOption = None,
+    memory: MemoryOption = None,
     report: ReportOption = None,
 ) -> None:
     """Add embeddings that a model has made elsewhere; make the index if there is none.
@@ -45,7 +46,9 @@ def add_vectors(
     shards = [s for path in paths for s in find_vectors(absolute(path), Modality(modality))]
     total = sum(shard.count() for shard in shards)
     with (
-        open_for_vectors(locate_index(index), shards, model=model, recipe=recipe) as opened,
+        open_for_vectors(
+            locate_index(index), shards, model=model, recipe=recipe, memory=memory
+        ) as opened,
         progress_bar("adding", lambda: total) as progress,
     ):
         done = opened.add_vectors(paths, modality=modality, progress=progress)

@@ -1,11 +1,34 @@
-"""Query vectors that were embedded elsewhere."""
+"""What callers ask with, as queries: texts, and vectors that were embedded elsewhere."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mmsearch.encode import Model
+from mmsearch.engine.query import Query, sentences
 from mmsearch.errors import UsageError
 from mmsearch.records import FloatArray, Space
+
+
+def given_queries(
+    queries: Sequence[str | Query] | None,
+    vectors: ArrayLike | None,
+    space: str | None,
+    templates: str | Sequence[str],
+    model: Model,
+) -> list[Query]:
+    """Return the queries of a batch; see :meth:`Index.search_many`.
+
+    Raises:
+        UsageError: They are given both ways or not at all, or the vectors are not of the model's.
+    """
+    if queries is not None and vectors is None:
+        around = sentences(templates)
+        return [q if isinstance(q, Query) else Query(q, templates=around) for q in queries]
+    if vectors is not None and queries is None:
+        return [Query(vectors=vector) for vector in given(vectors, space, model)]
+    raise UsageError("search_many takes queries or vectors")
 
 
 def given(

@@ -16,7 +16,7 @@ from mmsearch.encode.registry import lost_path
 from mmsearch.engine.add import Adder
 from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
-from mmsearch.engine.given import given
+from mmsearch.engine.given import given, given_queries
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.inputs import (
@@ -29,12 +29,22 @@ from mmsearch.engine.inputs import (
     names,
 )
 from mmsearch.engine.judging import judging
-from mmsearch.engine.query import ImageLike, Query, SoundLike, embed, embed_texts, sentences
+from mmsearch.engine.query import (
+    Failed,
+    ImageLike,
+    Query,
+    SoundLike,
+    alike,
+    embed_many,
+    refuse,
+    sentences,
+)
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
 from mmsearch.engine.searching import Asked, Request, resolve_targets, run_search
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
 from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
+from mmsearch.store.batches import batches
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.maintain import compact
 from mmsearch.store.manifest import Manifest
@@ -49,7 +59,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 _ATTEMPTS = 10
-_BATCH = 1024
+BATCH = 1024
 """Queries that are searched for together, from one commit."""
 
 
@@ -269,16 +279,15 @@ class Index(Closing):
             DecodeError: A query file cannot be decoded.
             DamagedIndexError: What was read is not what was written.
         """
-        model = self.model
         if space and vector is None:
             raise UsageError("space is that of a vector; give one")
-        vectors = {} if vector is None else given([vector], space, model)[0]
+        vectors = {} if vector is None else given([vector], space, self.model)[0]
         query = Query(text, image, audio, sentences(templates), vectors)
-        return self._search(model, [query], [embed(query, model)], modalities(target), k, where)[0]
+        return self.search_many([query], target=target, k=k, where=where)[0]
 
     def search_many(
         self,
-        texts: Sequence[str] | None = None,
+        queries: Sequence[str | Query] | None = None,
         *,
         vectors: ArrayLike | None = None,
         space: str | None = None,
@@ -286,39 +295,37 @@ class Index(Closing):
         k: int = 10,
         where: str | None = None,
         templates: str | Sequence[str] = (),
+        failed: Failed | None = None,
     ) -> list[list[Hit]]:
-        """Search for each of many texts or vectors, encoded together and searched on all cores.
+        """Search for each of many queries or vectors, encoded together and searched on all cores.
 
         Each is answered from one commit, not all from the same one.
 
         Args:
-            texts: What is asked for in words.
+            queries: Texts, and queries of any modalities.
             vectors: (n, dim) numbers instead, what the model has embedded elsewhere.
             space: The vectors' space, where the model has several.
             target: As for :meth:`search`, and so are the others.
             k: How many items for each.
             where: Expression over columns.
-            templates: Sentences around the words.
+            templates: Sentences around the words of texts; a query has its own.
+            failed: Called with the number of each query that cannot be decoded, and why: it finds
+                nothing. By default the first such error is raised.
 
         Returns:
-            For each text or vector what :meth:`search` returns.
+            For each query or vector what :meth:`search` returns.
         """
         model = self.model
-        if texts is not None and vectors is None:
-            queries = [Query(text, templates=sentences(templates)) for text in texts]
-            embedded = embed_texts(queries, model)
-        elif vectors is not None and texts is None:
-            queries = [Query(vectors=vector) for vector in given(vectors, space, model)]
-            embedded = [embed(query, model) for query in queries]
-        else:
-            raise UsageError("search_many takes texts or vectors")
+        asked = given_queries(queries, vectors, space, templates, model)
+        embedded = embed_many(asked, model, failed or refuse)
         targets = modalities(target)
-        blocks = (slice(n, n + _BATCH) for n in range(0, len(queries), _BATCH))
-        return [
-            hits
-            for some in blocks
-            for hits in self._search(model, queries[some], embedded[some], targets, k, where)
-        ]
+        found: list[list[Hit]] = [[] for _ in asked]
+        for some in (some for kind in alike(asked, embedded) for some in batches(kind, BATCH)):
+            of_one_kind = [asked[n] for n in some], [embedded[n] for n in some]
+            hits = self._search(model, *of_one_kind, targets, k, where)
+            for number, mine in zip(some, hits, strict=True):
+                found[number] = mine
+        return found
 
     def _search(
         self,

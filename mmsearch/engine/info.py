@@ -65,6 +65,7 @@ class IndexInfo:
         model: The name of its model.
         spaces: The model's spaces.
         asked_recipe: The FAISS factory string that all fields were asked to have, if any.
+        memory_bytes: The budget of memory for all codes, if any.
         items: Live items.
         failures: Items that could not be indexed and have not changed since.
         commit: How many commits made it.
@@ -77,6 +78,7 @@ class IndexInfo:
     model: str
     spaces: tuple[Space, ...]
     asked_recipe: str | None
+    memory_bytes: int | None
     items: int
     failures: int
     commit: int
@@ -101,6 +103,7 @@ def describe(view: View) -> IndexInfo:
         model=manifest.model,
         spaces=manifest.spaces,
         asked_recipe=manifest.recipe,
+        memory_bytes=manifest.memory_bytes,
         items=manifest.items,
         failures=view.snapshot.count(b"failures"),
         commit=manifest.commit,

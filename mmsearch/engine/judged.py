@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mmsearch.engine.inputs import PathLike, absolute
 from mmsearch.engine.query import Query
+from mmsearch.engine.rows import row_query
 from mmsearch.errors import UsageError, one_line
-from mmsearch.records import ColumnValue, Failure, Item, Modality, Part
+from mmsearch.records import ColumnValue, Failure, Item
 from mmsearch.sources import MANIFEST_SUFFIXES, find_items
 from mmsearch.sources.rows import RowError
 from mmsearch.sources.trec import GRADES, Qrels, read_qrels
@@ -121,19 +122,7 @@ def _judged(item: Item, qrels: Qrels | None, templates: tuple[str, ...]) -> Judg
         raise UsageError(f"{manifest}: has a column {RELEVANT!r} already; leave out the qrels")
     else:
         grades = qrels.get(name, {})
-    return JudgedQuery(name, _query(item.parts, templates), grades)
-
-
-def _query(parts: Iterable[Part], templates: tuple[str, ...]) -> Query:
-    asked: dict[Modality, str] = {}
-    for part in parts:
-        if part.modality in asked:
-            raise RowError(f"asks with two {part.modality} parts; give each a row of its own")
-        if part.modality is Modality.TEXT and part.text is None:
-            raise RowError("asks with a text file; put its words into the column 'text'")
-        asked[part.modality] = part.text or part.path or ""
-    text, image, audio = (asked.get(modality) for modality in Modality)
-    return Query(text, image, audio, templates)
+    return JudgedQuery(name, row_query(item, templates), grades)
 
 
 def _relevant(cell: ColumnValue) -> dict[str, int]:

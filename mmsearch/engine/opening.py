@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmsearch.config import parse_size
 from mmsearch.encode import Model, load_model
 from mmsearch.engine.index import Index
 from mmsearch.engine.info import IndexInfo
@@ -27,6 +28,7 @@ def create(
     *,
     model: str | Model = DEFAULT_MODEL,
     recipe: str | None = None,
+    memory: str | int | None = None,
     device: str | None = None,
     precision: str | None = None,
     compile: bool = False,
@@ -37,23 +39,29 @@ def create(
         path: A folder that does not hold an index yet; it is made.
         model: A model's name, or a model of your own encoders.
         recipe: FAISS factory string for all fields; chosen by size by default.
+        memory: A budget for the codes of all fields in memory while searching, such as ``"2GB"``,
+            instead of a recipe: they are as large as fits (docs/indexing.md).
         device: What a named model runs on; a GPU if there is one by default.
         precision: ``fp32`` or ``bf16``, of a named model; bf16 on a GPU by default.
         compile: Whether ``torch.compile`` makes a named model's networks faster, a minute or more
             for each: for long runs on a GPU.
 
     Raises:
-        UsageError: There is an index already, or the recipe does not fit the model.
+        UsageError: There is an index already, the recipe does not fit the model, or the budget
+            is no size.
         ModelError: The model cannot be loaded.
     """
     folder = Path(path)
     if _is_index(folder):
         raise UsageError(f"{folder}: there is an index here already; open it")
+    budget = None if memory is None else parse_size(memory)
+    if recipe and budget:
+        raise UsageError("recipe and memory: give one; a recipe says how large codes are")
     loaded = load_model(model, device, precision, compile) if isinstance(model, str) else model
     if recipe:
         for space in loaded.spaces:
             check_recipe(recipe, space.dim)
-    manifest = Manifest(loaded.name, loaded.spaces, recipe, versions=library_versions())
+    manifest = Manifest(loaded.name, loaded.spaces, recipe, budget, versions=library_versions())
     folder.mkdir(parents=True, exist_ok=True)
     Writer(folder, initial=manifest).close()
     return open_index(folder, model=loaded)
@@ -95,6 +103,7 @@ def open_or_create(
     *,
     model: str | None = None,
     recipe: str | None = None,
+    memory: str | int | None = None,
     device: str | None = None,
     precision: str | None = None,
     compile: bool = False,
@@ -102,17 +111,24 @@ def open_or_create(
     """Open an index, or make it where there is none.
 
     Raises:
-        UsageError: There is one, made with another model or recipe than asked for.
+        UsageError: There is one, made with another model, recipe or budget than asked
+            for.
     """
     folder = Path(path)
     if not _is_index(folder):
         name = model or DEFAULT_MODEL
         return create(
-            folder, model=name, recipe=recipe, device=device, precision=precision, compile=compile
+            folder,
+            model=name,
+            recipe=recipe,
+            memory=memory,
+            device=device,
+            precision=precision,
+            compile=compile,
         )
     index = open_index(folder, device=device, precision=precision, compile=compile)
     try:
-        _refuse_other(index.info(), model, recipe)
+        _refuse_other(index.info(), model, recipe, memory)
     except BaseException:
         index.close()
         raise
@@ -125,6 +141,7 @@ def open_for_vectors(
     *,
     model: str | None = None,
     recipe: str | None = None,
+    memory: str | int | None = None,
 ) -> Index:
     """Open an index that vectors made elsewhere are to go to, or make it for their model.
 
@@ -143,8 +160,8 @@ def open_for_vectors(
             )
         loaded = load_model(model)
         check_shards(shards, loaded)
-        return create(folder, model=loaded, recipe=recipe)
-    index = open_or_create(folder, model=model, recipe=recipe)
+        return create(folder, model=loaded, recipe=recipe, memory=memory)
+    index = open_or_create(folder, model=model, recipe=recipe, memory=memory)
     try:
         check_shards(shards, index.model)
     except BaseException:
@@ -153,11 +170,16 @@ def open_for_vectors(
     return index
 
 
-def _refuse_other(info: IndexInfo, model: str | None, recipe: str | None) -> None:
+def _refuse_other(
+    info: IndexInfo, model: str | None, recipe: str | None, memory: str | int | None
+) -> None:
     if model and model != info.model and load_model(model).name != info.model:
         raise ModelError(f"{info.path}: made with model {info.model!r}, not {model!r}; use --index")
     if recipe and recipe != info.asked_recipe:
         raise UsageError(f"{info.path}: made with recipe {info.asked_recipe}; use --index")
+    if memory and parse_size(memory) != info.memory_bytes:
+        budget = f"{info.memory_bytes:,} bytes" if info.memory_bytes else "no limit"
+        raise UsageError(f"{info.path}: made with {budget} of memory; use --index")
 
 
 def verify(path: PathLike) -> list[Damage]:

@@ -3,10 +3,10 @@
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 from PIL.Image import Image
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image
 SoundLike: TypeAlias = str | os.PathLike[str] | Sound
+Failed: TypeAlias = Callable[[int, DecodeError], None]
+"""Is told the number of a query that cannot be decoded, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,12 @@ class Query:
         }
         return {modality: value for modality, value in asked.items() if value is not None}
 
-    @property
-    def sentences(self) -> list[str]:
-        """The words, in each template."""
-        text = self.text or ""
-        return [template.replace("{}", text) for template in self.templates or ("{}",)]
+    def values(self, modality: Modality) -> Sequence[object]:
+        """Return what is embedded and averaged in a modality: the words in each template."""
+        value = self.inputs().get(modality)
+        if modality is not Modality.TEXT or self.text is None:
+            return [] if value is None else [value]
+        return [template.replace("{}", self.text) for template in self.templates or ("{}",)]
 
 
 def sentences(templates: str | Sequence[str]) -> tuple[str, ...]:
@@ -72,51 +75,79 @@ def sentences(templates: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def embed(query: Query, model: Model) -> dict[str, FloatArray]:
-    """Return the query's vector in each space that covers one of its modalities.
+    """Return what :func:`embed_many` returns for one query."""
+    return embed_many([query], model)[0]
+
+
+def refuse(number: int, error: DecodeError) -> NoReturn:
+    """Let no query fail."""
+    raise error
+
+
+def embed_many(
+    queries: Sequence[Query], model: Model, failed: Failed = refuse
+) -> dict[int, dict[str, FloatArray]]:
+    """Embed queries in each space that covers one of their modalities, encoded in batches.
+
+    Args:
+        queries: Of any modalities.
+        model: The index's model.
+        failed: Called with the number of each query that cannot be decoded, and why.
 
     Returns:
-        By space (dim,) float32 of unit length: the normalised mean of what the query's chunks are
-        embedded as.
-
-    Raises:
-        DecodeError: A file cannot be decoded.
+        By number of the query, by space (dim,) float32 of unit length: the normalised mean of what
+        the query's chunks are embedded as. Those that have failed are absent.
     """
-    vectors: dict[str, list[FloatArray]] = {}
-    for modality, value in query.inputs().items():
-        values = query.sentences if modality is Modality.TEXT else [value]
-        for name in model.fields(modality):
-            mean = _unit(np.sum(_embed_all(model, name, values), axis=0))
-            vectors.setdefault(name.space, []).append(mean)
-    for space, vector in query.vectors.items():
-        vectors.setdefault(space, []).append(vector)
-    return {space: _unit(np.sum(parts, axis=0)) for space, parts in vectors.items()}
+    parts: dict[int, dict[str, list[FloatArray]]] = {n: {} for n in range(len(queries))}
+
+    def fail(number: int, error: DecodeError) -> None:
+        if parts.pop(number, None) is not None:
+            failed(number, error)
+
+    for name in (name for modality in Modality for name in model.fields(modality)):
+        asked = [(n, v) for n in parts for v in queries[n].values(name.modality)]
+        means: dict[int, list[FloatArray]] = {}
+        for number, vector in _embed_values(model, name, asked, fail) if asked else ():
+            means.setdefault(number, []).append(vector)
+        for number in means.keys() & parts.keys():
+            mean = _unit(np.sum(means[number], axis=0))
+            parts[number].setdefault(name.space, []).append(mean)
+    for number, mine in parts.items():
+        for space, vector in queries[number].vectors.items():
+            mine.setdefault(space, []).append(vector)
+    return {
+        number: {space: _unit(np.sum(some, axis=0)) for space, some in mine.items()}
+        for number, mine in parts.items()
+    }
 
 
-def embed_texts(queries: Sequence[Query], model: Model) -> list[dict[str, FloatArray]]:
-    """Return what :func:`embed` returns for each of many texts, encoded in batches."""
-    vectors: list[dict[str, FloatArray]] = [{} for _ in queries]
-    sentences = [sentence for query in queries for sentence in query.sentences]
-    for name in model.fields(Modality.TEXT):
-        found = iter(_embed_all(model, name, sentences))
-        for vector, query in zip(vectors, queries, strict=True):
-            said = list(islice(found, len(query.sentences)))
-            vector[name.space] = _unit(np.sum(said, axis=0))
-    return vectors
+def alike(
+    queries: Sequence[Query], embedded: Mapping[int, Mapping[str, FloatArray]]
+) -> list[list[int]]:
+    """Return the numbers of embedded queries, those of one kind together.
+
+    What is asked in the same modalities and embedded in the same spaces is searched for alike.
+    """
+    kinds: dict[object, list[int]] = {}
+    for number, vectors in embedded.items():
+        kind = (frozenset(queries[number].inputs()), frozenset(vectors))
+        kinds.setdefault(kind, []).append(number)
+    return list(kinds.values())
 
 
-def _embed_all(model: Model, name: FieldName, values: Sequence[object]) -> list[FloatArray]:
-    """Return for each value the normalised sum of its chunks, encoded a batch at a time."""
+def _embed_values(
+    model: Model, name: FieldName, asked: Sequence[tuple[int, object]], failed: Failed
+) -> Iterator[tuple[int, FloatArray]]:
+    """Yield for each value its query's number and the normalised sum of its chunks."""
     encoder = model.encoder(name)
-    prepare = encoder.prepare_query if isinstance(encoder, AskingEncoder) else encoder.prepare
-    sums = np.zeros((len(values), encoder.space.dim), np.float32)
-    chunks = ((n, c) for n, value in enumerate(values) for c in decoded(name, encoder, value))
-    passages = np.zeros(len(values), np.int64)
+    sums = np.zeros((len(asked), encoder.space.dim), np.float32)
+    passages = np.zeros(len(asked), np.int64)
+    chunks = _prepared(name, encoder, asked, failed)
     batching = Batching(encoder)
     while batch := list(islice(chunks, batching.size)):
-        prepared = [prepare(chunk) for _, chunk in batch]
-        numbers = [n for n, _ in batch]
-        np.add.at(sums, numbers, batching(prepared))
-        np.add.at(passages, numbers, 1)
+        places = [place for place, _ in batch]
+        np.add.at(sums, places, batching([prepared for _, prepared in batch]))
+        np.add.at(passages, places, 1)
     if name.modality is Modality.TEXT and passages.max(initial=0) > 1:
         log.warning(
             "the query is long: it is embedded in %d passages (%s), and their mean is searched; a "
@@ -124,10 +155,25 @@ def _embed_all(model: Model, name: FieldName, values: Sequence[object]) -> list[
             passages.max(),
             name.space,
         )
-    for value, count in zip(values, passages, strict=True):
-        if not count:  # a film without sound, say
-            raise DecodeError(f"{one_line(str(value))}: there is no {name.modality} in it")
-    return [_unit(vector) for vector in sums]
+    for (number, value), count, total in zip(asked, passages, sums, strict=True):
+        if count:
+            yield number, _unit(total)
+        else:  # a film without sound, say
+            reason = f"{one_line(str(value))}: there is no {name.modality} in it"
+            failed(number, DecodeError(reason))
+
+
+def _prepared(
+    name: FieldName, encoder: Encoder, asked: Sequence[tuple[int, object]], failed: Failed
+) -> Iterator[tuple[int, object]]:
+    """Yield the chunks of values, ready to be encoded, each with the place of its value."""
+    prepare = encoder.prepare_query if isinstance(encoder, AskingEncoder) else encoder.prepare
+    for place, (number, value) in enumerate(asked):
+        try:
+            for chunk in decoded(name, encoder, value):
+                yield place, prepare(chunk)
+        except DecodeError as error:
+            failed(number, error)
 
 
 def decoded(name: FieldName, encoder: Encoder, value: object) -> Iterator[object]:

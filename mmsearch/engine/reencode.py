@@ -65,7 +65,7 @@ class Reencoder:
             _refuse_recipe(self._folder, manifest.recipe, self._model)
             if not self._drop_missing:
                 _refuse_deaf(self._folder, manifest, self._model)
-            report = self._move(manifest.recipe)
+            report = self._move(manifest)
         finally:
             lock.release()
         report.seconds = time.monotonic() - started
@@ -77,10 +77,10 @@ class Reencoder:
             with closing(Writer(self._folder)) as writer:
                 writer.rename_model(self._model.name)
 
-    def _move(self, recipe: str | None) -> Report:
+    def _move(self, moved: Manifest) -> Report:
         with Stager(
             self._reader,
-            self._open_staging(recipe),
+            self._open_staging(moved),
             self._model,
             drop_missing=self._drop_missing,
             progress=self._progress,
@@ -96,13 +96,19 @@ class Reencoder:
         with self._reader.view() as view:
             return view.manifest
 
-    def _open_staging(self, recipe: str | None) -> Writer:
+    def _open_staging(self, moved: Manifest) -> Writer:
         folder, model = self._folder / STAGING, self._model
         if not (folder / SPARE).is_file():  # whoever began it was killed before its first commit
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            manifest = Manifest(model.name, model.spaces, recipe, versions=library_versions())
-            return Writer(folder, initial=manifest)
+            initial = Manifest(
+                model.name,
+                model.spaces,
+                moved.recipe,
+                moved.memory_bytes,
+                versions=library_versions(),
+            )
+            return Writer(folder, initial=initial)
         writer = Writer(folder)
         if writer.manifest.spaces != model.spaces:
             writer.close()

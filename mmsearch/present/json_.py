@@ -29,12 +29,30 @@ def hits_to_json(query: Mapping[str, object], hits: Sequence[Hit]) -> str:
         query: The arguments of the search, as ``Index.search`` takes them.
         hits: What it found.
     """
-    page = {
+    return json.dumps(_page(query, hits), indent=2, allow_nan=False)
+
+
+def answer_to_json(
+    name: str, query: Mapping[str, object], hits: Sequence[Hit], error: str | None
+) -> str:
+    """The same on one line, for one query of many.
+
+    Args:
+        name: The query's id.
+        query: The arguments of its search.
+        hits: What it found.
+        error: Why it could not be asked.
+    """
+    failed = {} if error is None else {"error": error}
+    return json.dumps({"id": name} | _page(query, hits) | failed, allow_nan=False)
+
+
+def _page(query: Mapping[str, object], hits: Sequence[Hit]) -> dict[str, JsonValue]:
+    return {
         "version": VERSION,
         "query": {name: _plain(value) for name, value in query.items() if value is not None},
         "hits": [_hit(hit) for hit in hits],
     }
-    return json.dumps(page, indent=2, allow_nan=False)
 
 
 def _hit(hit: Hit) -> JsonValue:

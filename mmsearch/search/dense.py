@@ -22,10 +22,9 @@ lie outside of what the lists were trained on, and their neighbours are in more 
 _LEAST_WITHIN = 32
 _LEAST_ACROSS = 64
 REACH = 0.25
-"""What the spread of a list counts when lists are chosen. Beside FAISS's own lists of inner products,
-as many of these hold 0.02 more of what text-like queries are for among the vectors of
-`benchmarks/ann.py` (0.5: 0.04 more), and 0 to 0.014 less among captions and photos as `mini` embeds
-them (0.5: up to 0.1 less)."""
+"""What the spread of a list counts when lists are chosen. As many of FAISS's lists of inner products
+hold 0.02 less of what text-like queries are for among the vectors of `benchmarks/ann.py` (0.5: 0.04
+less), and 0 to 0.014 more among captions and photos as `mini` embeds them (0.5: up to 0.1 more)."""
 _BLOCK_ROWS = 8192
 
 

@@ -1,6 +1,6 @@
 """Where items come from: files, folders and manifests."""
 
-from mmsearch.sources.find import can_hold_items, find_items
+from mmsearch.sources.find import can_hold_items, find_items, find_rows
 from mmsearch.sources.suffixes import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -24,6 +24,7 @@ __all__ = [
     "Ignored",
     "can_hold_items",
     "find_items",
+    "find_rows",
     "is_video",
     "modalities_of",
 ]

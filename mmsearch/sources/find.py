@@ -5,8 +5,8 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from mmsearch.errors import UsageError, one_line
-from mmsearch.records import Failure
-from mmsearch.sources.manifest import ManifestReader
+from mmsearch.records import Failure, Item
+from mmsearch.sources.manifest import STDIN, ManifestReader
 from mmsearch.sources.rows import check_text_columns
 from mmsearch.sources.suffixes import MANIFEST_SUFFIXES, suffix_of, supported_suffixes
 from mmsearch.sources.walk import FolderWalk, Found, Ignored, file_item, reason_of
@@ -40,6 +40,18 @@ def find_items(
             "columns, and none is given"
         )
     return _find(named, text_columns)
+
+
+def find_rows(path: str | os.PathLike[str]) -> Iterator[Item | Failure]:
+    """Stream the rows of a manifest, or of a file that holds a text a line; ``-`` is stdin.
+
+    Raises:
+        UsageError: There is no such file; raised by the call itself.
+    """
+    source = STDIN if os.fspath(path) == STDIN else _existing(path)
+    if os.path.isdir(source):
+        raise UsageError(f"{one_line(source)}: a folder; name a file")
+    return ManifestReader(()).items(source)
 
 
 def _find(named: list[str], text_columns: Sequence[str]) -> Iterator[Found]:

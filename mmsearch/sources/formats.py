@@ -1,16 +1,18 @@
-"""Reading JSON lines and CSV row by row, and going on after a bad row."""
+"""Reading JSON lines, CSV and plain lines row by row, and going on after a bad row."""
 
 import csv
 import json
 from collections import Counter, deque
 from collections.abc import Collection, Iterator
-from typing import IO, Final, Protocol
+from io import BufferedReader
+from typing import Final, Protocol
 
 from mmsearch.errors import one_line
 from mmsearch.sources.rows import Row, RowError
 
 ROW_BYTES: Final = 16 * 1024 * 1024
 """The longest line that is read: a file without line breaks must not fill the memory."""
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class ManifestError(Exception):
@@ -35,16 +37,21 @@ class Lines:
 
     Bytes that are not UTF-8 come as surrogates, as in file names: a path may hold them, and in
     any other column they are refused.
+
+    Attributes:
+        are_objects: Whether the first one begins as a JSON object does.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: BufferedReader) -> None:
         self._file = file
         self._again: deque[str] = deque()
         self._taken: list[str] = []
-        start = file.read(4)
+        start = file.peek(4)
         if start.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise ManifestError("the manifest is UTF-16: save it as UTF-8")
-        file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
+        if start.startswith(_BOM):
+            file.read(len(_BOM))
+        self.are_objects = start.removeprefix(_BOM).startswith(b"{")
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -73,8 +80,8 @@ class Lines:
         return line.decode("utf-8", "surrogateescape")
 
 
-class JsonRows:
-    """One JSON object a line; blank lines are skipped, and counted."""
+class TextRows:
+    """One text a line; blank lines are skipped, and counted."""
 
     def __init__(self, lines: Lines) -> None:
         self.number = 0
@@ -84,11 +91,22 @@ class JsonRows:
         return self
 
     def __next__(self) -> Row:
+        return {"text": self._line()}
+
+    def _line(self) -> str:
         line = ""
         while not line:
             self.number += 1
             self._lines.mark()
             line = next(self._lines).strip()
+        return line
+
+
+class JsonRows(TextRows):
+    """One JSON object a line; blank lines are skipped, and counted."""
+
+    def __next__(self) -> Row:
+        line = self._line()
         try:
             # NaN and Infinity are no JSON, but what Python's writer makes of missing numbers.
             row = json.loads(line, parse_constant=lambda _: None)

@@ -1,17 +1,18 @@
-"""Manifests: JSON lines and CSV files whose rows are items."""
+"""Manifests: JSON lines and CSV files whose rows are items, and lists of texts."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
-from typing import IO
+from io import BufferedReader
 
 from mmsearch.errors import one_line
 from mmsearch.records import Failure, Item
-from mmsearch.sources.formats import CsvRows, JsonRows, Lines, ManifestError, Rows
+from mmsearch.sources.formats import CsvRows, JsonRows, Lines, ManifestError, Rows, TextRows
 from mmsearch.sources.rows import PART_COLUMNS, RowError, csv_value, json_value, row_id, row_item
-from mmsearch.sources.suffixes import suffix_of
+from mmsearch.sources.suffixes import MANIFEST_SUFFIXES, suffix_of
 from mmsearch.sources.walk import reason_of
 
+STDIN = "-"
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -28,10 +29,15 @@ class ManifestReader:
         self._last = ""
 
     def items(self, path: str) -> Iterator[Item | Failure]:
-        """The rows of one manifest; a row that is no item is a failure, and the rest goes on."""
+        """The rows of one manifest; a row that is no item is a failure, and the rest goes on.
+
+        Args:
+            path: The manifest, or ``-`` for what comes on the standard input. What has not the name
+                of a manifest is one if its first line begins a JSON object, else a text a line.
+        """
         self._last = path
         try:
-            with open(path, "rb") as file:
+            with open(0 if path == STDIN else path, "rb", closefd=path != STDIN) as file:
                 yield from self._items(path, file)
         except OSError as error:
             yield Failure(path, reason_of(error))
@@ -43,7 +49,7 @@ class ManifestReader:
         for column in sorted(self._missing):
             yield Failure(self._last, f"text column '{one_line(column)}': no row has this column")
 
-    def _items(self, path: str, file: IO[bytes]) -> Iterator[Item | Failure]:
+    def _items(self, path: str, file: BufferedReader) -> Iterator[Item | Failure]:
         rows, value = self._open(path, file)
         ids = RowNames()
         empty = True
@@ -62,12 +68,13 @@ class ManifestReader:
         if empty:
             raise ManifestError("the manifest has no rows")
 
-    def _open(self, path: str, file: IO[bytes]) -> tuple[Rows, Callable[[object], object]]:
+    def _open(self, path: str, file: BufferedReader) -> tuple[Rows, Callable[[object], object]]:
         lines = Lines(file)
         delimiter = _DELIMITERS.get(suffix_of(path))
-        if delimiter is None:
-            return JsonRows(lines), json_value
-        return CsvRows(lines, delimiter, (*PART_COLUMNS, *self._text_columns)), csv_value
+        if delimiter:
+            return CsvRows(lines, delimiter, (*PART_COLUMNS, *self._text_columns)), csv_value
+        has_objects = suffix_of(path) in MANIFEST_SUFFIXES or lines.are_objects
+        return (JsonRows if has_objects else TextRows)(lines), json_value
 
 
 class RowNames:

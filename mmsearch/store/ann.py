@@ -17,6 +17,8 @@ from mmsearch.records import FloatArray
 
 MAX_TRAINING_BYTES = 512 * 2**20
 """Training rows in memory, as float32."""
+_DIMENSIONS_A_BYTE = 8
+"""Of a code, where nothing else is asked for."""
 _TRAINING_ROWS_PER_LIST = 20
 _TRAINING_ROUNDS = 4
 """FAISS asks for 39 rows a list and takes 10 rounds. That is five times the work, and then as many
@@ -28,15 +30,36 @@ _KEPT = {"IndexPreTransform", "IndexIVFPQ", "IndexIVFFlat", "IndexIVFScalarQuant
 """Fast-scan codes end the process in ``add_sa_codes`` (FAISS 1.15); others were not tried."""
 
 
-def choose_recipe(rows: int, dim: int) -> str:
+def choose_recipe(rows: int, dim: int, code_bytes: float | None = None) -> str:
     """Return the factory string for a field of that size.
 
-    ``nlist`` is the power of two next to 4·√n (FAISS wiki, "Guidelines to choose an index"), one
-    code byte stands for 8 dimensions.
+    ``nlist`` is the power of two next to 4·√n (FAISS wiki, "Guidelines to choose an index").
+
+    Args:
+        rows: How many vectors.
+        dim: Their dimensions.
+        code_bytes: What a code may take: the largest codes that fit are chosen, the smallest where
+            none do. By default one byte stands for 8 dimensions.
     """
     nlist = 2 ** round(np.log2(4 * np.sqrt(rows)))
-    code_bytes = next(m for m in range(max(1, dim // 8), 0, -1) if dim % m == 0)
-    return f"IVF{nlist},PQ{code_bytes}"
+    sizes = code_sizes(dim)
+    limit = _pq_bytes(dim, _DIMENSIONS_A_BYTE) if code_bytes is None else code_bytes
+    fitting = [codes for codes, size in sizes.items() if size <= limit]
+    return f"IVF{nlist},{(fitting or list(sizes)[-1:])[0]}"
+
+
+def code_sizes(dim: int) -> dict[str, int]:
+    """Return the codes to choose from as factory strings name them, with their bytes.
+
+    The largest come first: a byte for each dimension, then for 2, 4, 8, 16 and 32 of them.
+    """
+    pq = (_pq_bytes(dim, dimensions) for dimensions in (2, 4, 8, 16, 32))
+    return {"SQ8": dim} | {f"PQ{m}": m for m in pq}
+
+
+def _pq_bytes(dim: int, dimensions: int) -> int:
+    """Return the largest ``m`` that divides the dim, with so many of them a byte at the least."""
+    return next(m for m in range(max(1, dim // dimensions), 0, -1) if dim % m == 0)
 
 
 def check_recipe(recipe: str, dim: int | None = None) -> None:

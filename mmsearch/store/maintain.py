@@ -1,5 +1,6 @@
 """Rewriting what is stored, never what it says: training codebooks, compaction."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -7,23 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.store.ann import choose_recipe, rows_to_train, train_codebook, training_rows
+from mmsearch.store.ann import train_codebook, training_rows
 from mmsearch.store.field import Field, load_codebook
 from mmsearch.store.files import FileInfo, write_file
 from mmsearch.store.manifest import EXACT, FieldInfo, SegmentInfo
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot
+from mmsearch.store.plan import Plan, is_large, needed_bytes
 from mmsearch.store.segment import Segment, write_segment
 from mmsearch.store.writer import Writer
 
-EXACT_ROWS = 50_000
-"""Up to here an exact search is a few milliseconds and 50 to 200 MB of float32."""
-OUTGROWN = 8
-"""A codebook is trained anew when its field has grown by this factor."""
+log = logging.getLogger(__name__)
 _SEED = 0
 
 
 def settle(writer: Writer, *, large_only: bool = False) -> None:
-    """Train codebooks for the fields that have become large, or have outgrown theirs.
+    """Train codebooks for the fields that have become large, or have outgrown theirs or a budget.
 
     Args:
         writer: The writer.
@@ -31,16 +30,29 @@ def settle(writer: Writer, *, large_only: bool = False) -> None:
             coming in, a codebook trained on the first of them would not know the others.
     """
     manifest = writer.manifest
-    least = EXACT_ROWS if large_only else 0
+    plan = Plan.of(manifest, manifest.fields)
     fields = [
         with_codebook(writer, info, recipe)
         for info in manifest.fields
-        if info.rows >= least
-        and (recipe := wanted_recipe(manifest.recipe, info)) != EXACT
-        and _is_due(info)
+        if (is_large(info) or not large_only)
+        and (recipe := plan.recipe_of(info)) != EXACT
+        and plan.is_due(info)
     ]
     if fields:
         writer.replace_fields(fields, cleared=np.empty(0, np.int64))
+    if not large_only:
+        _tell_if_short(writer)
+
+
+def _tell_if_short(writer: Writer) -> None:
+    budget, needed = writer.manifest.memory_bytes, needed_bytes(writer.manifest.fields)
+    if budget is not None and budget < needed:
+        log.warning(
+            "%s: even the smallest codes need %s MB of memory, more than the %s MB that are set",
+            writer.folder,
+            f"{needed / 1e6:,.1f}",
+            f"{budget / 1e6:,.1f}",
+        )
 
 
 def compact(writer: Writer) -> None:
@@ -66,18 +78,9 @@ def without_items(
     def is_kept(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         return ~np.isin(ids >> CHUNK_BITS, dead)
 
-    return [rewritten(writer, f.info, f.segments, is_kept, offset) for f in fields]
-
-
-def wanted_recipe(asked: str | None, info: FieldInfo) -> str:
-    """Return how a field of this size is searched: as asked, or by its size."""
-    if asked:
-        return asked if info.rows >= rows_to_train(asked) else EXACT
-    return choose_recipe(info.rows, info.dim) if info.rows >= EXACT_ROWS else EXACT
-
-
-def _is_due(info: FieldInfo) -> bool:
-    return info.codebook is None or info.rows >= OUTGROWN * info.trained_rows
+    bare = [rewritten(writer, f.info, f.segments, is_kept, offset) for f in fields]
+    plan = Plan.of(writer.manifest, bare)
+    return [with_recipe(writer, info, plan) for info in bare]
 
 
 def rewritten(
@@ -87,7 +90,7 @@ def rewritten(
     is_kept: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
     offset: int = 0,
 ) -> FieldInfo:
-    """Write some rows of a field into one segment, with the recipe that suits what is left.
+    """Write some rows of a field into one segment, without a codebook.
 
     Args:
         writer: The index's writer.
@@ -105,8 +108,12 @@ def rewritten(
         return info
     blocks = (v for s, r in zip(segments, rows, strict=True) for _, v in s.blocks(r))
     vectors = write_segment(writer.folder, writer.new_name("vectors"), ids, blocks)
-    info = replace(info, segments=(SegmentInfo(vectors, None, len(ids), int(ids[-1])),))
-    recipe = wanted_recipe(writer.manifest.recipe, info)
+    return replace(info, segments=(SegmentInfo(vectors, None, len(ids), int(ids[-1])),))
+
+
+def with_recipe(writer: Writer, info: FieldInfo, plan: Plan) -> FieldInfo:
+    """Index a field as planned, if not exactly."""
+    recipe = plan.recipe_of(info)
     return info if recipe == EXACT else with_codebook(writer, info, recipe)
 
 

@@ -126,6 +126,7 @@ class Manifest:
         model: The name that loads the model.
         spaces: The model's spaces, by which another model is refused.
         recipe: The FAISS factory string that the user asked for; ``None``: chosen by size.
+        memory_bytes: The budget of memory for all codes that the user asked for, if any.
         commit: Number of the commit that wrote this.
         next_item_id: Ids below it have been given out.
         next_file: Number of the next file.
@@ -137,6 +138,7 @@ class Manifest:
     model: str
     spaces: tuple[Space, ...]
     recipe: str | None = None
+    memory_bytes: int | None = None
     commit: int = 0
     next_item_id: int = 1
     next_file: int = 1

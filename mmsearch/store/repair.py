@@ -14,9 +14,10 @@ from mmsearch.errors import DamagedIndexError
 from mmsearch.store.catalog_writer import discard
 from mmsearch.store.layout import CATALOG
 from mmsearch.store.lock import WriterLock
-from mmsearch.store.maintain import rewritten, wanted_recipe, with_codebook
+from mmsearch.store.maintain import rewritten, with_codebook, with_recipe
 from mmsearch.store.manifest import EXACT, FieldInfo
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot
+from mmsearch.store.plan import Plan
 from mmsearch.store.salvage import rebuild_records
 from mmsearch.store.soundness import FieldState, inspect_field
 from mmsearch.store.spare import SPARE, sound_spare
@@ -138,14 +139,16 @@ def _mend(
     writer: Writer, state: FieldState, live: NDArray[np.int64], *, is_stray: bool
 ) -> Iterable[FieldInfo]:
     """Write what is sound of a field to new files, where anything is not."""
+    plan = Plan.of(writer.manifest, writer.manifest.fields)
     if state.vectors or is_stray:
-        return [
-            rewritten(
-                writer, state.info, state.segments, lambda ids: np.isin(ids >> CHUNK_BITS, live)
-            )
-        ]
+
+        def is_live(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+            return np.isin(ids >> CHUNK_BITS, live)
+
+        sound = rewritten(writer, state.info, state.segments, is_live)
+        return [with_recipe(writer, sound, plan)]
     if state.codes:
-        recipe = wanted_recipe(writer.manifest.recipe, state.info)
+        recipe = plan.recipe_of(state.info)
         return [with_codebook(writer, state.info, recipe if recipe != EXACT else state.info.recipe)]
     return []
 
