@@ -355,8 +355,8 @@ def test_a_setting_is_compared_with_an_earlier_run(index: Index, media: Path) ->
 def test_what_approximation_costs_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A few of 32 lists are looked into: less than all is found, most is."""
-    monkeypatch.setattr(dense, "_LEAST_ACROSS", 4)
+    """A text looks into 16 of 128 lists: less than all is found, most is."""
+    monkeypatch.setattr(dense, "_LEAST_ACROSS", 16)
     np.save(tmp_path / "pictures.npy", clusters(1, 3_000))
     with mmsearch.create(tmp_path / "index", model=fake_model(), recipe="IVF128,PQ8") as index:
         index.add_vectors(tmp_path / "pictures.npy")
