@@ -220,7 +220,7 @@ def measure(engine: Engine, work: Path, data: Path) -> Result:
     """Build, sweep, time and weigh an engine, each in a process of its own."""
     python = python_of(engine, work / "environments")
     slug = engine.script + engine.variant
-    folder, answer = data / "indexes" / slug, data / "answer.json"
+    folder, answer = data / "indexes" / slug, data / f"{slug}.answer"
     every = len(os.sched_getaffinity(0))
     script = SCRIPTS / f"with_{engine.script}.py"
 

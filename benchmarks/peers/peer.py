@@ -119,9 +119,11 @@ def build(peer: Peer, folder: Path, _: Any) -> dict[str, Any]:
     """Build, and say what it took."""
     started = time.perf_counter()
     built = peer.build(folder)
+    seconds, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
     return asdict(built) | {
-        "build_s": time.perf_counter() - started,
-        "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "build_s": seconds,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "peak_bytes": 1024 * used.ru_maxrss,
         "disk_bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
     }
 

@@ -72,7 +72,7 @@ class MMSearch(Peer):
 
     def curves(self) -> list[list[Setting]]:
         """Turn nprobe up, for each depth."""
-        tried = (8, 16, 32, 64, 128, 256)
+        tried = (16, 32, 64, 96, 128, 192, 256)
         return [[{"nprobe": n, "depth": depth} for n in tried] for depth in (100, 200, 400, 800)]
 
     def set(self, setting: Setting) -> None:
