@@ -100,7 +100,7 @@ class Point:
         batch: Queries per second of a batch on all cores.
     """
 
-    setting: dict[str, int]
+    setting: dict[str, float]
     text: float
     image: float
     single: float

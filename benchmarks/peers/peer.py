@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 FloatArray: TypeAlias = NDArray[np.float32]
 RowArray: TypeAlias = NDArray[np.int64]
-Setting: TypeAlias = dict[str, int]
+Setting: TypeAlias = dict[str, Any]
 """The knobs of a search, by the names that the engine gives them."""
 
 K = 10

@@ -14,6 +14,7 @@ from mmsearch.config import InputLimits
 from mmsearch.engine import opening, searching
 from mmsearch.records import FloatArray
 from mmsearch.search.dense import Effort
+from mmsearch.search.tuning import REACHES
 from mmsearch.store import ann
 
 TARGET = 0.95
@@ -63,7 +64,9 @@ class MMSearch(Peer):
             seconds = time.perf_counter() - started
             (field,) = index.info().fields
         # a query that is a vector is searched for as thoroughly as the tunings say at the most
-        own = {knob: max(getattr(t, knob) for t in tuned) for knob in ("nprobe", "depth")}
+        most = max(tuned, key=lambda tuning: tuning.nprobe)
+        depth = max(tuning.depth for tuning in tuned)
+        own = {"nprobe": most.nprobe, "depth": depth, "reach": most.reach}
         return Built(f"{field.recipe}, float16", own, seconds)
 
     def open(self, folder: Path) -> None:
@@ -71,9 +74,13 @@ class MMSearch(Peer):
         self._index = mmsearch.open(folder, model=self._model())
 
     def curves(self) -> list[list[Setting]]:
-        """Turn nprobe up, for each depth."""
+        """Turn nprobe up, for each depth and reach."""
         tried = (16, 32, 64, 96, 128, 192, 256)
-        return [[{"nprobe": n, "depth": depth} for n in tried] for depth in (100, 200, 400, 800)]
+        return [
+            [{"nprobe": n, "depth": depth, "reach": reach} for n in tried]
+            for reach in REACHES
+            for depth in (100, 200, 400, 800)
+        ]
 
     def set(self, setting: Setting) -> None:
         """Search so. The API has tuning, but nothing to give an effort by: it is put in place."""
