@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 import mmsearch
 from mmsearch.search import dense
-from mmsearch.store import ann, maintain
+from mmsearch.store import ann, plan
 
 NAMES = st.sampled_from([f"{n}.txt" for n in range(5)])
 WORDS = st.lists(st.sampled_from(["ant", "bee", "cat", "dog"]), min_size=1, max_size=2)
@@ -142,7 +142,7 @@ def test_any_history_answers_like_brute_force_through_a_quantised_index(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ann, "_CENTROIDS", 2)
-    monkeypatch.setattr(maintain, "OUTGROWN", 1.5)
+    monkeypatch.setattr(plan, "OUTGROWN", 1.5)
     monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
     monkeypatch.setattr(dense, "FIRST_DEPTH", 1)
     run_history(QuantisedHistory)
