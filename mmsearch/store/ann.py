@@ -145,6 +145,7 @@ class AnnIndex:
         flags = faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE  # nlist KiB for each code byte, for distances
         self._index = faiss.deserialize_index(np.array(codebook), flags)
         self._ivf = _ivf(self._index)
+        self._ivf.parallel_mode = 1  # cores share the lists of a query, so that one query has all
         centroids = self._ivf.quantizer.reconstruct_n(0, self._ivf.nlist)
         self._squares = np.square(centroids).sum(axis=1)
         self.code_bytes: int = self._index.sa_code_size()
