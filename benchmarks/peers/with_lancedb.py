@@ -18,8 +18,8 @@ METRIC = "dot"
 class LanceDB(Peer):
     """A table of row numbers and vectors.
 
-    They are float32, LanceDB's usual type: training on float16 ones had not ended after as many
-    minutes as float32 took in all.
+    They are float32, LanceDB's usual type: training on float16 ones had not ended after twice the
+    time that all of it took.
     """
 
     def build(self, folder: Path) -> Built:

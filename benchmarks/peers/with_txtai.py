@@ -35,7 +35,8 @@ class Txtai(Peer):
 
     def curves(self) -> list[list[Setting]]:
         """Turn nprobe."""
-        return [[{"nprobe": n} for n in (4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)]]
+        tried = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+        return [[{"nprobe": n} for n in tried]]
 
     def set(self, setting: Setting) -> None:
         """Look into so many lists."""
