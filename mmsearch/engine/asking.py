@@ -34,16 +34,8 @@ class Setting:
         return f"{'+'.join(query.inputs())}->{'+'.join(self.targets or [ALL])}"
 
     def search(self, index: Index, query: Query) -> list[Hit]:
-        """Ask one query."""
-        return index.search(
-            query.text,
-            image=query.image,
-            audio=query.audio,
-            target=self.targets,
-            k=self.k,
-            where=self.where,
-            templates=query.templates,
-        )
+        """Ask one query, as :meth:`Index.search` does."""
+        return index.search_many([query], target=self.targets, k=self.k, where=self.where)[0]
 
 
 @dataclass(frozen=True, slots=True)

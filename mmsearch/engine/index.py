@@ -158,7 +158,7 @@ class Index(Closing):
     ) -> Report:
         """Take in embeddings that the index's model has made elsewhere; docs/vectors.md.
 
-        Rows of files that are unchanged are skipped. Commits every 10,000 rows; Ctrl-C keeps what
+        Rows of files that are unchanged are skipped. Commits every 25,000 rows; Ctrl-C keeps what
         is committed and returns.
 
         Args:

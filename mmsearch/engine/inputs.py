@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import chain
-from pathlib import Path
 from typing import TypeAlias
 
 from mmsearch.errors import UsageError
 from mmsearch.records import Item, Modality
 from mmsearch.sources import Found, find_items
+from mmsearch.sources.formats import read_text
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -49,12 +49,7 @@ def text_lines(path: PathLike) -> list[str]:
     Raises:
         UsageError: It cannot be read, or is not UTF-8.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UsageError(f"{os.fsdecode(path)}: cannot be read: {reason}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def listed(sources: PathLike | Iterable[PathLike]) -> list[PathLike]:

@@ -43,7 +43,7 @@ class Tuned:
         recipe: How the field is indexed.
         tuning: How it is searched for them; ``None`` where nothing keeps the target.
         ann_recall: Measured now: with the tuning, or the best of all that was tried.
-        ms: Milliseconds of a query on one thread, its candidates' exact scores included.
+        ms: Milliseconds of a single query, its candidates' exact scores included.
     """
 
     field: FieldName

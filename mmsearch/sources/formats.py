@@ -2,17 +2,32 @@
 
 import csv
 import json
+import os
 from collections import Counter, deque
 from collections.abc import Collection, Iterator
 from io import BufferedReader
+from pathlib import Path
 from typing import Final, Protocol
 
-from mmsearch.errors import one_line
+from mmsearch.errors import UsageError, one_line
 from mmsearch.sources.rows import Row, RowError
 
 ROW_BYTES: Final = 16 * 1024 * 1024
 """The longest line that is read: a file without line breaks must not fill the memory."""
 _BOM: Final = b"\xef\xbb\xbf"
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return all of a text file.
+
+    Raises:
+        UsageError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"{one_line(os.fsdecode(path))}: cannot be read: {reason}") from None
 
 
 class ManifestError(Exception):

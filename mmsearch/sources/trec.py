@@ -6,13 +6,13 @@ control characters, ``%`` itself, and bytes that are not UTF-8. Everything else 
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TypeAlias, TypeVar
 from urllib.parse import quote, unquote
 
 import numpy as np
 
 from mmsearch.errors import UsageError, one_line
+from mmsearch.sources.formats import read_text
 
 Qrels: TypeAlias = dict[str, dict[str, int]]
 """By query the grades of the items that were judged for it, by name."""
@@ -82,12 +82,7 @@ def run_lines(run: Mapping[str, Ranked], tag: str) -> Iterator[str]:
 def _lines(path: str | os.PathLike[str], columns: str) -> Iterator[tuple[str, list[str]]]:
     """Yield for each line that is not blank where it stands, and its cells."""
     name = one_line(os.fsdecode(path))
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UsageError(f"{name}: cannot be read: {reason}") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         cells = line.split()
         if cells and len(cells) != len(columns.split(", ")):
             raise UsageError(f"{name}, line {number}: not {columns}: '{one_line(line[:80])}'")

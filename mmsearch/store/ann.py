@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import UsageError
 from mmsearch.records import FloatArray
+from mmsearch.store.once import computed_once
 
 MAX_TRAINING_BYTES = 512 * 2**20
 """Training rows in memory, as float32."""
@@ -21,9 +22,9 @@ _DIMENSIONS_A_BYTE = 8
 """Of a code, where nothing else is asked for."""
 _TRAINING_ROWS_PER_LIST = 20
 _TRAINING_ROUNDS = 4
-"""FAISS asks for 39 rows a list and takes 10 rounds. That is five times the work, and then as many
-rows have to be compared with a query for the same ann_recall_at_10, in a tenth fewer lists (the
-vectors of `benchmarks/ann.py`)."""
+"""FAISS asks for 39 rows a list and takes 10 rounds. With 40 and 10, five times the work, the first
+64 of 4,096 lists hold 0.01 more of what text-like queries are for (`benchmarks/ann.py`'s vectors).
+"""
 _CENTROIDS = 256
 """A product quantiser with 8 bits a code has this many centroids and needs as many rows."""
 _KEPT = {"IndexPreTransform", "IndexIVFPQ", "IndexIVFFlat", "IndexIVFScalarQuantizer"}
@@ -146,14 +147,19 @@ class AnnIndex:
         self._index = faiss.deserialize_index(np.array(codebook), flags)
         self._ivf = _ivf(self._index)
         self._ivf.parallel_mode = 1  # cores share the lists of a query, so that one query has all
-        centroids = self._ivf.quantizer.reconstruct_n(0, self._ivf.nlist)
-        self._squares = np.square(centroids).sum(axis=1)
         self.code_bytes: int = self._index.sa_code_size()
 
     @property
     def nlist(self) -> int:
         """Number of inverted lists."""
         return int(self._ivf.nlist)
+
+    @computed_once
+    def _squares(self) -> FloatArray:
+        """Of each centroid its squared length, (nlist,) float32; encoding needs none."""
+        centroids = self._ivf.quantizer.reconstruct_n(0, self.nlist)
+        squares: FloatArray = np.square(centroids).sum(axis=1)
+        return squares
 
     @property
     def rows(self) -> int:
