@@ -67,6 +67,8 @@ def stored(value: ColumnValue) -> Stored:
 
 def stored_text(text: str) -> str:
     """A text, or a column's name, without what SQLite cannot hold or takes for an end."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 

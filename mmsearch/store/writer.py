@@ -1,6 +1,7 @@
 """Writing an index: everything between two commits becomes visible at once, or never."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,15 +169,17 @@ class Writer:
         first_id = manifest.next_item_id
         stored = [_stored(entry, first_id + n) for n, entry in enumerate(batch.entries)]
         manifest = replace(manifest, next_item_id=first_id + len(stored))
-        manifest = self._write_segments(manifest, stored, batch.entries)
-        self.catalog.write(
-            (_catalog_item(s, e) for s, e in zip(stored, batch.entries, strict=True)),
-            dead=self._dead,
-            stamp=manifest.commit,
-        )
-        self.manifest = self.environment.write(
-            lambda txn: _apply(self._update(txn), manifest, stored, batch)
-        )
+        rows = (_catalog_item(s, e) for s, e in zip(stored, batch.entries, strict=True))
+        with ThreadPoolExecutor(1, thread_name_prefix="mmsearch-catalog") as beside:
+            cataloged = beside.submit(self.catalog.write, rows, self._dead, manifest.commit)
+            manifest = self._write_segments(manifest, stored, batch.entries)
+
+            def work(transaction: "lmdb.Transaction[bytes]") -> Manifest:
+                applied = _apply(self._update(transaction), manifest, stored, batch)
+                cataloged.result()  # the catalog never lags behind LMDB: its rows are durable first
+                return applied
+
+            self.manifest = self.environment.write(work)
         self._dead = [*batch.removed, *(i for entry in batch.entries for i in entry.replaces)]
         self._conclude()
 
