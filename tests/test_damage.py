@@ -21,6 +21,7 @@ from fakes import fake_model
 from killing import fast_folder, one_thread, run_apart
 
 import mmsearch
+from mmsearch.engine import hubs
 
 FLIPS_PER_FILE = 2
 SOAK_FLIPS = int(os.environ.get("MMSEARCH_SOAK_FLIPS", "2000"))
@@ -77,7 +78,8 @@ ONLY_IVF = pytest.mark.parametrize("sound", [RECIPE], indirect=True)
 
 @pytest.fixture(scope="module", params=[None, RECIPE], ids=["exact", "ivf"])
 def sound(request: pytest.FixtureRequest) -> Iterator[Sound]:
-    with fast_folder() as folder, one_thread():
+    with fast_folder() as folder, one_thread(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hubs, "LEAST", 4)  # so that there are banks, too
         yield make(folder, request.param)
 
 

@@ -15,6 +15,7 @@ from mmsearch.engine import searching
 from mmsearch.search import dense, pool
 from mmsearch.search.pool import Pool
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredItem
+from mmsearch.store.reader import Background
 
 WORDS = [f"word{n}" for n in range(30)]
 Make = Callable[..., Index]
@@ -53,11 +54,13 @@ def test_a_background_is_its_median_and_deviation_drawn_towards_the_usual(count:
     queries = rng.normal(0, 1, (5, 16)).astype(np.float32)
     products = queries.astype(float) @ sample.T
     spreads = np.sqrt((count * products.var(axis=1) + 30 * 0.1**2) / (count + 30))
-    levels = pool._levels(sample, queries)
+    background = Background(np.arange(count), sample)
+    levels = pool._levels(background, queries, None)
     centres = np.median(products, axis=1) * count / (count + 3)
     np.testing.assert_allclose([level.centre for level in levels], centres, atol=1e-6)
     np.testing.assert_allclose([level.spread for level in levels], spreads, rtol=1e-5)
-    assert levels == [level for query in queries for level in pool._levels(sample, query[None])]
+    one_by_one = [pool._levels(background, query[None], None) for query in queries]
+    assert levels == [level for (level,) in one_by_one]
 
 
 def test_chunks_that_stand_as_high_as_the_last_item_can_be_hits() -> None:
@@ -70,7 +73,7 @@ def test_an_item_counts_by_its_best_chunk_and_equal_ones_come_by_their_ids() -> 
     owners = np.array([5, 3, 4, 3, 5, 3])
     chunk_ids = (owners << CHUNK_BITS) + np.arange(6)
     standings = np.array([2, 1, 0.5, 2, 2, 2], np.float32)
-    found = Pool(chunk_ids, standings, standings, standings)
+    found = Pool(chunk_ids, standings, standings, standings, standings)
     assert found.best(standings, 2) == [3, 0]
     assert found.best(standings, 10) == [3, 0, 2]
     raised = standings + np.array([0, 0, 9, 0, 0, 0], np.float32)

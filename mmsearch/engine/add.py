@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 from mmsearch.encode import Model
+from mmsearch.engine.hubs import keep_banks
 from mmsearch.engine.ingest import Ingest, Progress
 from mmsearch.engine.inputs import is_below
 from mmsearch.engine.jobs import Job
@@ -47,6 +48,7 @@ class Adder(Ingest[Found]):
             self._commit()
             self._note_vanished(frozenset(roots), prune)
             settle(self._writer)
+            keep_banks(self._writer, self._model)
         except KeyboardInterrupt:
             self.report.interrupted = True
             self._commit()

@@ -1,24 +1,28 @@
 """The reference bank: texts that stand for what people ask, embedded once for each model.
 
-Phrases for what can be both seen and heard lead from one space into another (``bank.txt``); queries
-made from patterns and words (``queries.toml``) are what searches are tuned on.
+Phrases for what can be both seen and heard lead from one space into another (``bank.txt``).
+Queries made from patterns and words (``queries.toml``) are what searches are tuned on; with
+descriptions made likewise, they show hubs.
 """
 
 import hashlib
 import io
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
 from mmsearch.cache import keep
 from mmsearch.config import cache_folder
-from mmsearch.encode import Encoder
+from mmsearch.encode import AskingEncoder, Encoder
 from mmsearch.encode.batching import Batching
 from mmsearch.records import FloatArray
+
+_SEED = 0
 
 
 @lru_cache(maxsize=1)
@@ -35,14 +39,28 @@ def queries(count: int, seed: int) -> list[str]:
         count: How many.
         seed: Of the choice; other seeds give other queries, of which a few are the same.
     """
+    return _made(_patterns()["patterns"], count, seed)
+
+
+def descriptions(count: int, seed: int) -> list[str]:
+    """Make sentences as people describe photos, each once; arguments as for :func:`queries`."""
+    weighted = _patterns()["descriptions"]
+    return _made([pattern for weight, pattern in weighted for _ in range(weight)], count, seed)
+
+
+def _made(patterns: Sequence[str], count: int, seed: int) -> list[str]:
+    words, rng, found = _patterns()["words"], random.Random(seed), dict[str, None]()
+    while len(found) < count:
+        found[_filled(rng.choice(patterns), words, rng)] = None
+    return list(found)
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> Any:
     import tomllib  # here: searches use the phrases alone
 
     content = files("mmsearch.engine").joinpath("queries.toml").read_text(encoding="utf-8")
-    bank = tomllib.loads(content)
-    rng, found = random.Random(seed), dict[str, None]()
-    while len(found) < count:
-        found[_filled(rng.choice(bank["patterns"]), bank["words"], rng)] = None
-    return list(found)
+    return tomllib.loads(content)
 
 
 def _filled(pattern: str, words: Mapping[str, Sequence[str]], rng: random.Random) -> str:
@@ -50,26 +68,34 @@ def _filled(pattern: str, words: Mapping[str, Sequence[str]], rng: random.Random
 
     def word(name: re.Match[str]) -> str:
         chosen = rng.choice(words[name["list"]])
-        article = "an" if chosen[0] in "aeiou" else "a"
-        return f"{article} {chosen}" if name["article"] else chosen
+        if not name["article"]:
+            return chosen
+        return f"{'an' if chosen[0] in 'aeiou' else 'a'} {chosen}"
 
-    return re.sub(r"{(?P<article>a:)?(?P<list>\w+)}", word, pattern)
+    return " ".join(re.sub(r"{(?P<article>a:)?(?P<list>\w+)}", word, pattern).split())
 
 
 def bank_vectors(encoder: Encoder) -> FloatArray:
     """The phrases in a text encoder's space: (n, dim) float32; kept in the user's cache."""
-    texts = bank_texts()
+    return _kept(encoder, bank_texts(), encoder.prepare)
+
+
+def query_vectors(encoder: Encoder, count: int) -> FloatArray:
+    """Queries and descriptions in a text encoder's space: (count, dim) float32, kept likewise."""
+    half = count // 2
+    texts = (*queries(count - half, _SEED), *descriptions(half, _SEED))
+    prepare = encoder.prepare_query if isinstance(encoder, AskingEncoder) else encoder.prepare
+    return _kept(encoder, texts, prepare)
+
+
+def _kept(encoder: Encoder, texts: Sequence[str], prepare: Callable[[str], object]) -> FloatArray:
     digest = hashlib.sha256("\n".join((encoder.space.sha256, *texts)).encode()).hexdigest()
     path = cache_folder() / f"bank-{digest[:16]}.npy"
     try:
         kept: FloatArray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        kept = _embed(encoder, texts)
+        kept = Batching(encoder)([prepare(text) for text in texts])
         content = io.BytesIO()
         np.save(content, kept, allow_pickle=False)
         keep(path, content.getvalue())
     return kept
-
-
-def _embed(encoder: Encoder, texts: tuple[str, ...]) -> FloatArray:
-    return Batching(encoder)([encoder.prepare(text) for text in texts])

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from mmsearch.encode import Model
 from mmsearch.engine.collector import collector_paused
+from mmsearch.engine.hubs import keep_banks
 from mmsearch.engine.imported import Block, own_name
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.report import Report
@@ -56,6 +57,7 @@ class Importer:
         try:
             self._take_all(sources)
             settle(self._writer)
+            keep_banks(self._writer, self._model)
         except KeyboardInterrupt:
             self.report.interrupted = True
         self.report.seconds = time.monotonic() - started

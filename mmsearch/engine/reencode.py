@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mmsearch.encode import Model
+from mmsearch.engine.hubs import keep_banks
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.report import Report
 from mmsearch.engine.staging import Stager
@@ -133,6 +134,7 @@ class Reencoder:
             adopt(writer, copy_vectors(writer, view, self._model.name), view)
         stager.close()
         remove_staging(self._folder)
+        keep_banks(writer, self._model)
 
 
 def _refuse_deaf(folder: Path, manifest: Manifest, model: Model) -> None:

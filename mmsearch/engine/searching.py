@@ -132,10 +132,22 @@ def _probes(
         if name.modality in request.targets and vectors and field.rows:
             filtered = request.where is not None
             rows = Selection(allowed[field.owners]) if filtered else view.alive(name)
-            kinds = {frozenset(a.modalities) for a in asked}
-            thoroughly = effort(field, kinds.pop() if len(kinds) == 1 else ())
-            judges = [_judge(view, name, field, a) for a in asked]
-            yield Probe(field, np.stack(vectors), rows, view.background(name), thoroughly, judges)
+            kind = _kind(asked)
+            yield Probe(
+                field,
+                queries=np.stack(vectors),
+                allowed=rows,
+                background=view.background(name),
+                effort=effort(field, kind),
+                judges=[_judge(view, name, field, a) for a in asked],
+                hubs=field.nearness.get(*kind) if len(kind) == 1 else None,
+            )
+
+
+def _kind(asked: Sequence[Asked]) -> Collection[Modality]:
+    """Return the modalities that all queries are asked in, none where they differ."""
+    kinds = {frozenset(a.modalities) for a in asked}
+    return kinds.pop() if len(kinds) == 1 else ()
 
 
 def _judge(view: View, name: FieldName, field: Field, asked: Asked) -> Judge | None:
@@ -179,7 +191,7 @@ def _hits(
         lexical[:] = [words.get(i, 0.0) for i in pool.item_ids.tolist()]
     scores = fuse(Signals(pool.standings, lexical))
     best = pool.best(scores, k)
-    columns = (pool.chunk_ids, scores, pool.cosines, lexical, pool.judged)
+    columns = (pool.chunk_ids, scores, pool.cosines, pool.hubness, lexical, pool.judged)
     rows = zip(*(column[best].tolist() for column in columns), strict=True)
     return [
         _hit(rank, score, load(chunk_id), _signals(*signals), approximate)
@@ -187,9 +199,10 @@ def _hits(
     ]
 
 
-def _signals(cosine: float, lexical: float, judged: float) -> dict[str, float]:
+def _signals(cosine: float, hubness: float, lexical: float, judged: float) -> dict[str, float]:
     found = {"cosine": cosine, "lexical": lexical}
-    return found | {"judged": judged} if judged else found
+    rare = {"hubness": hubness, "judged": judged}
+    return found | {name: value for name, value in rare.items() if value}
 
 
 def _hit(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray, Modality
 from mmsearch.store.field import Field, Selection
+from mmsearch.store.nearness import Nearness
 
 FIRST_DEPTH = 500
 """Candidates of a field that are scored exactly: of the ten best pictures for a picture among
@@ -25,6 +26,10 @@ REACH = 0.25
 """What the spread of a list counts when lists are chosen. `benchmarks/lists.py`: 0.5 is best for
 CLIP-like texts and worst for captions and photos as `mini` embeds them, where 0.25 holds what
 FAISS's own lists do, to within 0.01; for CLIP-like texts 0.25 holds 0.02 more than those."""
+HUB_SHARE = 0.5
+"""What is subtracted of a vector's nearness to what is usually asked. Chowdhury et al. (arXiv
+2410.24114, section 4) choose 0.25 to 1.5 by model and data; of 0.25 to 1, with `mini`, 0.5 and 0.75
+gain most on photos and captions, and 0.5 harms least where the bank is about other things."""
 _BLOCK_ROWS = 8192
 
 
@@ -35,11 +40,13 @@ class Candidates:
     Attributes:
         ids: (n,) int64 chunk ids.
         cosines: (n,) float32, exact inner products with the query.
+        scores: (n,) float32, falling: the cosines, corrected for hubs.
         exhausted: Whether the field has no further allowed rows.
     """
 
     ids: NDArray[np.int64]
     cosines: FloatArray
+    scores: FloatArray
     exhausted: bool
 
 
@@ -76,7 +83,11 @@ def effort(field: Field, asked: Collection[Modality]) -> Effort:
 
 
 def find_candidates(
-    field: Field, queries: FloatArray, effort: Effort, allowed: Selection
+    field: Field,
+    queries: FloatArray,
+    effort: Effort,
+    allowed: Selection,
+    hubs: Nearness | None = None,
 ) -> list[Candidates]:
     """Return for each query the best allowed rows of a field, as many as the effort is deep.
 
@@ -89,14 +100,20 @@ def find_candidates(
         queries: (n, dim) float32.
         effort: How thoroughly.
         allowed: The rows that may come back.
+        hubs: What scores are corrected by; cosines are the scores by default.
     """
     depth = effort.depth
     few = max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE))
     if field.info.codebook is None or allowed.count <= few:
-        return [_best(field, allowed.rows, depth, query) for query in queries]
+        return [_best(field, allowed.rows, depth, query, hubs) for query in queries]
     assert field.ann is not None
     proposed = field.ann.search(queries, depth, effort.nprobe, effort.reach, allowed.bits)
-    return [_rescored(field, *one) for one in zip(proposed, queries, strict=True)]
+    return [_rescored(field, *one, hubs) for one in zip(proposed, queries, strict=True)]
+
+
+def corrected(cosines: FloatArray, rows: NDArray[np.int64], hubs: Nearness | None) -> FloatArray:
+    """Return the scores of some rows, (n,) float32: ``cosine - HUB_SHARE · nearness``."""
+    return cosines if hubs is None else cosines - np.float32(HUB_SHARE) * hubs.take(rows)
 
 
 def lists_to_probe(nlist: int, *, across: bool) -> int:
@@ -117,17 +134,24 @@ def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> Floa
     return np.concatenate([np.empty(0, np.float32), *products])
 
 
-def _best(field: Field, rows: NDArray[np.int64], depth: int, query: FloatArray) -> Candidates:
+def _best(
+    field: Field, rows: NDArray[np.int64], depth: int, query: FloatArray, hubs: Nearness | None
+) -> Candidates:
     """Score some rows and return the best."""
-    scores = score_rows(field, rows, query)
+    cosines = score_rows(field, rows, query)
+    scores = corrected(cosines, rows, hubs)
     keep = _top(scores, min(depth, len(rows)))
-    return _sorted(field, rows[keep], scores[keep], exhausted=depth >= len(rows))
+    exhausted = depth >= len(rows)
+    return _sorted(field, rows[keep], cosines[keep], scores[keep], exhausted=exhausted)
 
 
-def _rescored(field: Field, proposed: NDArray[np.int64], query: FloatArray) -> Candidates:
+def _rescored(
+    field: Field, proposed: NDArray[np.int64], query: FloatArray, hubs: Nearness | None
+) -> Candidates:
     """Score the rows that a quantised index proposes, -1 among them for none."""
     rows = proposed[proposed >= 0]
-    return _sorted(field, rows, score_rows(field, rows, query), exhausted=False)
+    cosines = score_rows(field, rows, query)
+    return _sorted(field, rows, cosines, corrected(cosines, rows, hubs), exhausted=False)
 
 
 def inner_products(vectors: FloatArray, queries: FloatArray) -> FloatArray:
@@ -141,11 +165,16 @@ def inner_products(vectors: FloatArray, queries: FloatArray) -> FloatArray:
 
 
 def _sorted(
-    field: Field, rows: NDArray[np.int64], scores: FloatArray, *, exhausted: bool
+    field: Field,
+    rows: NDArray[np.int64],
+    cosines: FloatArray,
+    scores: FloatArray,
+    *,
+    exhausted: bool,
 ) -> Candidates:
     """Sort by falling score, equal scores by rising id, so that answers are reproducible."""
     order = np.lexsort((rows, -scores))
-    return Candidates(field.ids[rows[order]], scores[order], exhausted)
+    return Candidates(field.ids[rows[order]], cosines[order], scores[order], exhausted)
 
 
 def _top(scores: FloatArray, count: int) -> NDArray[np.int64]:

@@ -11,12 +11,15 @@ from mmsearch.records import FloatArray
 from mmsearch.search.dense import (
     Candidates,
     Effort,
+    corrected,
     find_candidates,
     inner_products,
     score_rows,
 )
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.metadata import CHUNK_BITS
+from mmsearch.store.nearness import Nearness
+from mmsearch.store.reader import Background
 
 _CHUNKS_PER_ITEM = 4
 _PRIOR_ROWS = 30
@@ -48,22 +51,23 @@ class Probe:
         field: Its vectors.
         queries: (n, dim) float32, in the field's space.
         allowed: Its rows that are alive and not filtered out.
-        background: (n, dim) float32, a sample of the field's live vectors.
+        background: A sample of the field's live vectors.
         effort: How thoroughly to look.
         judges: For each query what looks at the first candidates, if anything does.
+        hubs: What cosines are corrected by, if they are.
     """
 
     field: Field
     queries: FloatArray
     allowed: Selection
-    background: FloatArray
+    background: Background
     effort: Effort
     judges: Sequence[Judge | None]
+    hubs: Nearness | None
 
     def part(self, some: slice) -> "Probe":
         """Return the same for some of the queries."""
-        queries, judges = self.queries[some], self.judges[some]
-        return Probe(self.field, queries, self.allowed, self.background, self.effort, judges)
+        return replace(self, queries=self.queries[some], judges=self.judges[some])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,14 @@ class Chunks:
     Attributes:
         ids: (n,) int64.
         cosines: (n,) float32.
-        standings: (n,) float32: standard deviations above the field's background.
+        scores: (n,) float32: the cosines, corrected for hubs.
+        standings: (n,) float32: standard deviations of the scores above the field's background.
         judge: What is yet to look at the first of them, if anything is.
     """
 
     ids: NDArray[np.int64]
     cosines: FloatArray
+    scores: FloatArray
     standings: FloatArray
     judge: Judge | None
 
@@ -90,12 +96,14 @@ class Pool:
     Attributes:
         chunk_ids: (n,) int64.
         cosines: (n,) float32.
-        judged: (n,) float32: what a judge has added to the cosines; 0 for what it has not seen.
+        hubness: (n,) float32: what was subtracted from the cosines.
+        judged: (n,) float32: what a judge has added to them; 0 for what it has not seen.
         standings: (n,) float32: standard deviations above the field's background.
     """
 
     chunk_ids: NDArray[np.int64]
     cosines: FloatArray
+    hubness: FloatArray
     judged: FloatArray
     standings: FloatArray
 
@@ -133,13 +141,14 @@ def look(probe: Probe, k: int, extra_items: Sequence[NDArray[np.int64]]) -> list
         k: How many items to take from the field, if it has them.
         extra_items: For each query (n,) int64 ids of items found otherwise, whose chunks join.
     """
-    levels = _levels(probe.background, probe.queries)
+    levels = _levels(probe.background, probe.queries, probe.hubs)
     one_by_one = zip(probe.queries, levels, probe.judges, extra_items, strict=True)
     looked = []
     for found, (query, level, judge, items) in zip(_candidates(probe, k), one_by_one, strict=True):
-        standings = level.standings(found.cosines)
+        standings = level.standings(found.scores)
         first = slice(max(_leading(found.ids, standings, k), judge.depth if judge else 0))
-        chunks = Chunks(found.ids[first], found.cosines[first], standings[first], judge)
+        ids, cosines, scores = found.ids[first], found.cosines[first], found.scores[first]
+        chunks = Chunks(ids, cosines, scores, standings[first], judge)
         looked.append(_joined(chunks, probe, query, level, items) if len(items) else chunks)
     return looked
 
@@ -150,10 +159,12 @@ def _joined(
     """Return chunks together with those of some items."""
     rows = _rows_of_items(probe, items)
     cosines = score_rows(probe.field, rows, query)
+    scores = corrected(cosines, rows, probe.hubs)
     return Chunks(
         np.concatenate([chunks.ids, probe.field.ids[rows]]),
         np.concatenate([chunks.cosines, cosines]),
-        np.concatenate([chunks.standings, level.standings(cosines)]),
+        np.concatenate([chunks.scores, scores]),
+        np.concatenate([chunks.standings, level.standings(scores)]),
         chunks.judge,
     )
 
@@ -163,30 +174,33 @@ def pooled(fields: Sequence[Chunks]) -> Pool:
     return Pool(*map(np.concatenate, zip(*map(_judged, fields), strict=True)))
 
 
-def _judged(chunks: Chunks) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
-    """Return ids, cosines, what a judge adds to the first candidates, and all standings.
+def _judged(
+    chunks: Chunks,
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the columns of a pool: a judge adds to the first candidates.
 
     The judged keep their standings among them, the best judged the highest: so they stay before
     those that were not judged, and other fields' candidates compare with them as before.
     """
-    ids, cosines, standings = chunks.ids, chunks.cosines, chunks.standings
-    added = np.zeros(len(cosines), np.float32)
-    if chunks.judge is not None and len(cosines):
-        first = np.lexsort((ids, -cosines))[: chunks.judge.depth]
+    ids, scores, standings = chunks.ids, chunks.scores, chunks.standings
+    added = np.zeros(len(ids), np.float32)
+    if chunks.judge is not None and len(ids):
+        first = np.lexsort((ids, -scores))[: chunks.judge.depth]
         added[first] = chunks.judge.look(ids[first])
-        best = np.argsort(-(cosines + added)[first], kind="stable")
+        best = np.argsort(-(scores + added)[first], kind="stable")
         standings = standings.copy()
         standings[first[best]] = chunks.standings[first]
-    return ids, cosines, added, standings
+    return ids, chunks.cosines, chunks.cosines - scores, added, standings
 
 
 def _candidates(probe: Probe, k: int) -> list[Candidates]:
     """Return a field's best chunks for each query: of ``k`` items, or all that there are."""
     effort = replace(probe.effort, depth=max(probe.effort.depth, _CHUNKS_PER_ITEM * k))
-    found = find_candidates(probe.field, probe.queries, effort, probe.allowed)
+    found = find_candidates(probe.field, probe.queries, effort, probe.allowed, probe.hubs)
     while short := [n for n, mine in enumerate(found) if _is_short(mine, k)]:
         effort = replace(effort, depth=4 * effort.depth)
-        more = find_candidates(probe.field, probe.queries[short], effort, probe.allowed)
+        queries = probe.queries[short]
+        more = find_candidates(probe.field, queries, effort, probe.allowed, probe.hubs)
         for n, mine in zip(short, more, strict=True):
             found[n] = mine
     return found
@@ -235,17 +249,18 @@ class _Level(NamedTuple):
     centre: np.float32
     spread: np.float32
 
-    def standings(self, cosines: FloatArray) -> FloatArray:
-        """Return by how many deviations (n,) float32 cosines exceed the median."""
-        return (cosines - self.centre) / self.spread
+    def standings(self, scores: FloatArray) -> FloatArray:
+        """Return by how many deviations (n,) float32 scores exceed the median."""
+        return (scores - self.centre) / self.spread
 
 
-def _levels(sample: FloatArray, queries: FloatArray) -> list[_Level]:
-    """Return how (count, dim) float32 vectors of a field look to each of (n, dim) queries."""
-    count = len(sample)
+def _levels(sample: Background, queries: FloatArray, hubs: Nearness | None) -> list[_Level]:
+    """Return how a sample of a field looks to each of (n, dim) float32 queries."""
+    count = len(sample.rows)
     if not count:
         return [_Level(np.float32(0), np.float32(_PRIOR_SPREAD))] * len(queries)
-    background = np.sort(inner_products(sample, queries), axis=1)  # (n, count)
+    cosines = inner_products(sample.vectors, queries)  # (n, count)
+    background = np.sort(corrected(cosines, sample.rows, hubs), axis=1)
     deviations = background - background.mean(axis=1, keepdims=True)
     squares = np.vecdot(deviations, deviations).astype(np.float64)
     medians = background[:, (count - 1) // 2 : count // 2 + 1].mean(axis=1).astype(np.float64)

@@ -1,17 +1,18 @@
 """All vectors of one field at one commit: opened segments, looked up by chunk id."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.records import FloatArray
+from mmsearch.records import FloatArray, Modality
 from mmsearch.store.ann import AnnIndex, inner_products
 from mmsearch.store.files import CheckedFile, FileInfo
 from mmsearch.store.manifest import FieldInfo
 from mmsearch.store.metadata import CHUNK_BITS
+from mmsearch.store.nearness import Nearness
 from mmsearch.store.once import computed_once
 from mmsearch.store.runs import Run, Runs, load_runs
 from mmsearch.store.segment import Segment
@@ -37,7 +38,14 @@ class Selection:
 
 
 class Field:
-    """The vectors of a field; immutable, so threads share it."""
+    """The vectors of a field; immutable, so threads share it.
+
+    Attributes:
+        info: What the manifest says of it.
+        segments: Opened.
+        ids: (rows,) int64 chunk ids, ascending.
+        nearness: By the modality of queries, how near the rows are to what those usually are.
+    """
 
     def __init__(self, folder: Path, info: FieldInfo, previous: "Field | None" = None) -> None:
         """Open the segments, those of ``previous`` that are still part of the field again.
@@ -55,6 +63,10 @@ class Field:
         ]
         self._codes = [CheckedFile(folder, s.codes) for s in info.segments if s.codes]
         self._codebook = CheckedFile(folder, info.codebook) if info.codebook else None
+        self.nearness: Mapping[Modality, Nearness] = {
+            bank.asked: Nearness([CheckedFile(folder, s.nearness[at]) for s in info.segments])
+            for at, bank in enumerate(info.banks)
+        }
         self._starts = np.cumsum([0, *(segment.rows for segment in self.segments)])
         self.ids: NDArray[np.int64] = np.concatenate(
             [np.empty(0, np.int64), *(segment.ids for segment in self.segments)]

@@ -21,6 +21,14 @@ BLOCK_BYTES = 16 * 1024
 """Small, because re-scoring reads single rows: each costs the check of one or two blocks."""
 
 
+def block_span(
+    rows: NDArray[np.int64], row_bytes: int, start: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return in which blocks some rows begin and end, rows of one size behind a start."""
+    first = start + rows * row_bytes
+    return first // BLOCK_BYTES, (first + row_bytes - 1) // BLOCK_BYTES
+
+
 @dataclass(frozen=True, slots=True)
 class FileInfo:
     """What LMDB knows of an immutable file.

@@ -11,8 +11,9 @@ from mmsearch.records import FloatArray
 from mmsearch.store.ann import train_codebook, training_rows
 from mmsearch.store.field import Field, load_codebook
 from mmsearch.store.files import FileInfo, write_file
-from mmsearch.store.manifest import EXACT, FieldInfo, SegmentInfo
+from mmsearch.store.manifest import EXACT, Bank, FieldInfo, SegmentInfo
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot
+from mmsearch.store.nearness import write_nearness
 from mmsearch.store.plan import Plan, is_large, needed_bytes
 from mmsearch.store.segment import Segment, write_segment
 from mmsearch.store.writer import Writer
@@ -59,14 +60,16 @@ def compact(writer: Writer) -> None:
     """Merge the segments of each field into one, without the vectors of deleted items."""
     with writer.environment.read() as transaction:
         dead = Snapshot(writer.environment, transaction).tombstones()
-    fields = (Field(writer.folder, info) for info in writer.manifest.fields)
-    writer.replace_fields(without_items(writer, fields, dead), cleared=dead)
+    before = writer.manifest.fields
+    fields = without_items(writer, (Field(writer.folder, info) for info in before), dead)
+    banked = [with_banks(writer, info, old.banks) for info, old in zip(fields, before, strict=True)]
+    writer.replace_fields(banked, cleared=dead)
 
 
 def without_items(
     writer: Writer, fields: Iterable[Field], dead: NDArray[np.int64], offset: int = 0
 ) -> list[FieldInfo]:
-    """Write each field into one segment, without the vectors of some items.
+    """Write each field into one segment, without banks and the vectors of some items.
 
     Args:
         writer: The writer of the index that gets the segments.
@@ -90,7 +93,7 @@ def rewritten(
     is_kept: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
     offset: int = 0,
 ) -> FieldInfo:
-    """Write some rows of a field into one segment, without a codebook.
+    """Write some rows of a field into one segment, without codebook and banks.
 
     Args:
         writer: The index's writer.
@@ -103,7 +106,7 @@ def rewritten(
     ids = np.concatenate(
         [np.empty(0, np.int64), *(s.ids[r] + offset for s, r in zip(segments, rows, strict=True))]
     )
-    info = replace(info, segments=(), codebook=None, recipe=EXACT)
+    info = replace(info, segments=(), codebook=None, recipe=EXACT, banks=())
     if not len(ids):
         return info
     blocks = (v for s, r in zip(segments, rows, strict=True) for _, v in s.blocks(r))
@@ -115,6 +118,22 @@ def with_recipe(writer: Writer, info: FieldInfo, plan: Plan) -> FieldInfo:
     """Index a field as planned, if not exactly."""
     recipe = plan.recipe_of(info)
     return info if recipe == EXACT else with_codebook(writer, info, recipe)
+
+
+def with_banks(writer: Writer, info: FieldInfo, banks: Sequence[Bank]) -> FieldInfo:
+    """Write how near all rows of a field are to some banks, which become its own."""
+    bare = Field(writer.folder, info.bare().without_banks())
+
+    def files(segment: Segment) -> Iterator[FileInfo]:
+        for bank in banks:
+            blocks = (vectors for _, vectors in segment.blocks())
+            yield write_nearness(writer.folder, writer.new_name("nearness"), bank, blocks)
+
+    segments = [
+        replace(segment, nearness=tuple(files(opened)))
+        for segment, opened in zip(info.segments, bare.segments, strict=True)
+    ]
+    return replace(info, segments=tuple(segments), banks=tuple(banks))
 
 
 def with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:

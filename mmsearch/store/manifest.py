@@ -8,7 +8,7 @@ from mmsearch.errors import IndexFormatError
 from mmsearch.records import FieldName, Modality, Space
 from mmsearch.store.files import FileInfo
 
-FORMAT = 2
+FORMAT = 3
 _OTHER_CELLS = 1
 """Up to this format the lists of a codebook were told apart by angle. Such a field is searched
 exactly until the next writer trains it anew."""
@@ -25,12 +25,14 @@ class SegmentInfo:
         codes: The file with FAISS's codes of the same rows, once the field has a codebook.
         rows: How many vectors.
         last_id: The highest chunk id.
+        nearness: For each bank of the field, the file that says how near the same rows are to it.
     """
 
     vectors: FileInfo
     codes: FileInfo | None
     rows: int
     last_id: int
+    nearness: tuple[FileInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,25 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
+class Bank:
+    """Queries of one modality that stand for what a field is asked.
+
+    Attributes:
+        asked: The queries' modality.
+        vectors: The file with their vectors, (queries, dim) float16.
+        queries: How many.
+        own: Whether they are vectors of the index itself, not of the reference bank.
+        rows: What the field held when they were chosen.
+    """
+
+    asked: Modality
+    vectors: FileInfo
+    queries: int
+    own: bool
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class FieldInfo:
     """All vectors of one (space, modality).
 
@@ -93,6 +114,7 @@ class FieldInfo:
         recipe: FAISS factory string of the codebook, ``"exact"`` without one.
         trained_rows: How many rows the field had when its codebook was trained.
         tunings: For queries of some modalities, how to search it.
+        banks: For queries of some modalities, what they usually are.
     """
 
     name: FieldName
@@ -102,6 +124,7 @@ class FieldInfo:
     recipe: str = EXACT
     trained_rows: int = 0
     tunings: tuple[Tuning, ...] = ()
+    banks: tuple[Bank, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -112,6 +135,11 @@ class FieldInfo:
         """Return the field without its codebook, and what was made with it."""
         segments = tuple(replace(segment, codes=None) for segment in self.segments)
         return replace(self, segments=segments, codebook=None, recipe=EXACT, trained_rows=0)
+
+    def without_banks(self) -> "FieldInfo":
+        """Return the field without its banks, and what was made with them."""
+        segments = tuple(replace(segment, nearness=()) for segment in self.segments)
+        return replace(self, segments=segments, banks=())
 
     def is_promised(self, tuning: Tuning) -> bool:
         """Whether what a tuning promised still holds."""
@@ -153,8 +181,9 @@ class Manifest:
     def files(self) -> set[str]:
         """Name every file that this manifest keeps alive."""
         names = {f.codebook.name for f in self.fields if f.codebook}
+        names |= {bank.vectors.name for f in self.fields for bank in f.banks}
         for info in (segment for f in self.fields for segment in f.segments):
-            names.add(info.vectors.name)
+            names |= {info.vectors.name, *(file.name for file in info.nearness)}
             if info.codes:
                 names.add(info.codes.name)
         return names
@@ -192,16 +221,28 @@ def _field(raw: dict[str, Any]) -> FieldInfo:
         name=FieldName(raw["name"]["space"], Modality(raw["name"]["modality"])),
         dim=raw["dim"],
         segments=tuple(
-            SegmentInfo(FileInfo(**s["vectors"]), _file(s["codes"]), s["rows"], s["last_id"])
+            SegmentInfo(
+                FileInfo(**s["vectors"]),
+                _file(s["codes"]),
+                s["rows"],
+                s["last_id"],
+                tuple(FileInfo(**file) for file in s.get("nearness", ())),
+            )
             for s in raw["segments"]
         ),
         codebook=_file(raw["codebook"]),
         recipe=raw["recipe"],
         trained_rows=raw["trained_rows"],
         tunings=tuple(_tuning(tuning) for tuning in raw.get("tunings", ())),
+        banks=tuple(_bank(bank) for bank in raw.get("banks", ())),
     )
 
 
 def _tuning(raw: dict[str, Any]) -> Tuning:
     points = tuple(Point(**point) for point in raw["curve"])
     return Tuning(**raw | {"asked": Modality(raw["asked"]), "curve": points})
+
+
+def _bank(raw: dict[str, Any]) -> Bank:
+    changed = {"asked": Modality(raw["asked"]), "vectors": FileInfo(**raw["vectors"])}
+    return Bank(**raw | changed)

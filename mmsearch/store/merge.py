@@ -1,13 +1,12 @@
 """Keeping segments few: neighbours of one size become one, so a row is rewritten log(n) times."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from math import log
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmsearch.store.field import read_all
 from mmsearch.store.files import CheckedFile, FileInfo, write_file
@@ -54,21 +53,19 @@ def _merge(
     segments = [Segment(folder, segment, info.dim) for segment in tail]
     ids = np.concatenate([segment.ids for segment in segments])
     vectors = (block for segment in segments for _, block in segment.blocks())
+    codes = [segment.codes for segment in tail if segment.codes]
     return SegmentInfo(
         vectors=write_segment(folder, new_name("vectors"), ids, vectors),
-        codes=_merge_codes(folder, tail, new_name) if info.codebook else None,
+        codes=_joined(folder, codes, new_name("codes")) if codes else None,
         rows=len(ids),
         last_id=int(ids[-1]),
+        nearness=tuple(
+            _joined(folder, [segment.nearness[at] for segment in tail], new_name("nearness"))
+            for at in range(len(info.banks))
+        ),
     )
 
 
-def _merge_codes(
-    folder: Path, tail: Sequence[SegmentInfo], new_name: Callable[[str], str]
-) -> FileInfo:
-    def payload() -> Iterator[memoryview]:
-        for segment in tail:
-            assert segment.codes is not None
-            codes: NDArray[np.uint8] = read_all(CheckedFile(folder, segment.codes))
-            yield codes.data
-
-    return write_file(folder, new_name("codes"), payload())
+def _joined(folder: Path, files: Sequence[FileInfo], name: str) -> FileInfo:
+    """Write one file that holds what some files hold, one after the other."""
+    return write_file(folder, name, (read_all(CheckedFile(folder, file)).data for file in files))

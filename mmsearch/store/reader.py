@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,18 @@ from mmsearch.store.spare import SPARE
 
 BACKGROUND_ROWS = 1000
 _ATTEMPTS = 10
+
+
+class Background(NamedTuple):
+    """What a field holds, by a sample.
+
+    Attributes:
+        rows: (n,) int64, ascending.
+        vectors: Theirs, (n, dim) float32.
+    """
+
+    rows: NDArray[np.int64]
+    vectors: FloatArray
 
 
 class State:
@@ -43,7 +56,7 @@ class State:
         }
         self._alive: dict[FieldName, Selection] = {}
         self._live_items: NDArray[np.bool_] | None = None
-        self._backgrounds: dict[FieldName, FloatArray] = {}
+        self._backgrounds: dict[FieldName, Background] = {}
 
     def dead(self, snapshot: Snapshot) -> NDArray[np.int64]:
         """Return the deleted items; read when first asked for, because adding never asks."""
@@ -65,13 +78,13 @@ class State:
             self._alive[name] = Selection(self.live_items(snapshot)[self.fields[name].owners])
         return self._alive[name]
 
-    def background(self, name: FieldName, snapshot: Snapshot) -> FloatArray:
-        """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors, (n, dim) float32."""
+    def background(self, name: FieldName, snapshot: Snapshot) -> Background:
+        """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors."""
         if name not in self._backgrounds:
             rows = np.flatnonzero(self.alive(name, snapshot).mask)
             count = min(len(rows), BACKGROUND_ROWS)
             chosen = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
-            self._backgrounds[name] = self.fields[name].gather(chosen)
+            self._backgrounds[name] = Background(chosen, self.fields[name].gather(chosen))
         return self._backgrounds[name]
 
 
@@ -97,8 +110,8 @@ class View:
         """Return the rows of a field that belong to live items."""
         return self.state.alive(name, self.snapshot)
 
-    def background(self, name: FieldName) -> FloatArray:
-        """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors, (n, dim) float32."""
+    def background(self, name: FieldName) -> Background:
+        """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors."""
         return self.state.background(name, self.snapshot)
 
 

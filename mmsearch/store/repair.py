@@ -147,10 +147,11 @@ def _mend(
 
         sound = rewritten(writer, state.info, state.segments, is_live)
         return [with_recipe(writer, sound, plan)]
+    info = state.info.without_banks() if state.nearness else state.info
     if state.codes:
-        recipe = plan.recipe_of(state.info)
-        return [with_codebook(writer, state.info, recipe if recipe != EXACT else state.info.recipe)]
-    return []
+        recipe = plan.recipe_of(info)
+        info = with_codebook(writer, info, recipe if recipe != EXACT else info.recipe)
+    return [] if info is state.info else [info]
 
 
 def _account(state: FieldState, *, is_stray: bool) -> Iterator[str]:
@@ -158,5 +159,7 @@ def _account(state: FieldState, *, is_stray: bool) -> Iterator[str]:
         yield f"{name}: {what}; wrote the sound vectors of {state.info.name} to a new file"
     for name, what in state.codes:
         yield f"{name}: {what}; encoded {state.info.name} anew from its vectors"
+    for name, what in state.nearness:
+        yield f"{name}: {what}; the next `mmsearch index` makes it anew"
     if is_stray and not state.vectors:
         yield f"{state.info.name}: removed vectors of items that have no record"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.store.files import BLOCK_BYTES, CheckedFile, FileInfo, write_file
+from mmsearch.store.files import BLOCK_BYTES, CheckedFile, FileInfo, block_span, write_file
 from mmsearch.store.manifest import SegmentInfo
 
 _STREAM_ROWS = 8192
@@ -66,17 +66,11 @@ class Segment:
     def rows_in(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows whose vectors lie, or begin or end, in some blocks of the file."""
         rows = np.arange(self.rows)
-        first, last = self._block_span(rows)
+        first, last = block_span(rows, 2 * self.dim, self._start)
         return rows[np.isin(first, blocks) | np.isin(last, blocks)]
 
-    def _block_span(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        row_bytes = 2 * self.dim
-        first = self._start + rows * row_bytes
-        return first // BLOCK_BYTES, (first + row_bytes - 1) // BLOCK_BYTES
-
     def _blocks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        first, last = self._block_span(rows)
-        return np.concatenate([first, last])
+        return np.concatenate(block_span(rows, 2 * self.dim, self._start))
 
 
 def write_segment(

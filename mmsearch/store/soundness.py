@@ -27,6 +27,7 @@ class FieldState:
         damaged_items: Ids of the items that own rows whose vectors are damaged.
         vectors: (file, what is wrong) of vector files.
         codes: (file, what is wrong) of codes and the codebook.
+        nearness: (file, what is wrong) of nearness and banks.
     """
 
     info: FieldInfo
@@ -34,6 +35,7 @@ class FieldState:
     damaged_items: set[int] = field(default_factory=set)
     vectors: list[tuple[str, str]] = field(default_factory=list)
     codes: list[tuple[str, str]] = field(default_factory=list)
+    nearness: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -50,8 +52,12 @@ def inspect_field(folder: Path, info: FieldInfo) -> FieldState:
         last_id = segment.last_id
         if segment.codes:
             state.codes.extend(_file_problems(folder, segment.codes))
+        for file in segment.nearness:
+            state.nearness.extend(_file_problems(folder, file))
     if info.codebook:
         state.codes.extend(_file_problems(folder, info.codebook))
+    for bank in info.banks:
+        state.nearness.extend(_file_problems(folder, bank.vectors))
     return state
 
 

@@ -130,7 +130,8 @@ def _spare_damage(folder: Path, manifest: Manifest) -> Iterator[Damage]:
 def _field_damage(folder: Path, snapshot: Snapshot, manifest: Manifest) -> Iterator[Damage]:
     states = [inspect_field(folder, info) for info in manifest.fields]
     for state in states:
-        yield from (Damage(name, what) for name, what in (*state.vectors, *state.codes))
+        problems = (*state.vectors, *state.codes, *state.nearness)
+        yield from (Damage(name, what) for name, what in problems)
     sound = [state for state in states if not state.vectors]
     for state, wrong in check_rows(snapshot, sound):
         for item_id in wrong[:_MAX_PROBLEMS].tolist():

@@ -31,6 +31,7 @@ from mmsearch.store.metadata import (
     StoredItem,
     Update,
 )
+from mmsearch.store.nearness import write_nearness
 from mmsearch.store.segment import write_segment
 from mmsearch.store.spare import sound_spare, write_spare
 from mmsearch.store.staging import is_swapped, remove_staging
@@ -265,7 +266,11 @@ class Writer:
     ) -> SegmentInfo:
         vectors = write_segment(self.folder, self.new_name("vectors"), ids, blocks)
         codes = self._write_codes(info, blocks) if info.codebook else None
-        return SegmentInfo(vectors, codes, len(ids), int(ids[-1]))
+        nearness = tuple(
+            write_nearness(self.folder, self.new_name("nearness"), bank, blocks)
+            for bank in info.banks
+        )
+        return SegmentInfo(vectors, codes, len(ids), int(ids[-1]), nearness)
 
     def _write_codes(self, info: FieldInfo, blocks: Sequence[Float16Array]) -> FileInfo:
         assert info.codebook is not None
