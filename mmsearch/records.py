@@ -194,12 +194,12 @@ class Hit:
     Attributes:
         rank: 1 for the best.
         score: The fusion scorer's value; rises with relevance.
-        relevance: Calibrated probability of relevance; ``None`` until calibrated.
+        relevance: The probability that the hit is relevant (docs/ranking.md).
         item: The item.
         part: The part that matched.
         chunk: The stretch of the part that matched.
         text: The matching passage, for a text part.
-        signals: What spoke for the hit, by name (``cosine``, ``lexical``, ``judged``).
+        signals: What spoke for the hit, by name (``cosine``, ``lexical``, ``hubness``, ``judged``).
         approximate: Whether query and hit share no space, so that texts stood between them.
     """
 

@@ -244,7 +244,7 @@ def test_a_model_that_cannot_be_downloaded_is_one_line(notes: Path) -> None:
 
 
 def test_a_terminal_gets_a_bar_and_a_table(notes: Path) -> None:
-    for arguments, sign in ((["index", "n"], "indexing"), (["query", "dog"], "score")):
+    for arguments, sign in ((["index", "n"], "indexing"), (["query", "dog"], "relevance")):
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [BINARY, *arguments], cwd=notes, stdout=theirs, stderr=theirs, stdin=theirs

@@ -12,8 +12,9 @@ from fakes import fake_model, word_vector
 import mmsearch
 from mmsearch import DamagedIndexError, Index, Item, Modality, Part
 from mmsearch.engine import searching
-from mmsearch.search import dense, pool
+from mmsearch.search import dense, probing
 from mmsearch.search.pool import Pool
+from mmsearch.search.standing import levels
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredItem
 from mmsearch.store.reader import Background
 
@@ -55,29 +56,52 @@ def test_a_background_is_its_median_and_deviation_drawn_towards_the_usual(count:
     products = queries.astype(float) @ sample.T
     spreads = np.sqrt((count * products.var(axis=1) + 30 * 0.1**2) / (count + 30))
     background = Background(np.arange(count), sample)
-    levels = pool._levels(background, queries, None)
+    found = levels(background, queries, None)
     centres = np.median(products, axis=1) * count / (count + 3)
-    np.testing.assert_allclose([level.centre for level in levels], centres, atol=1e-6)
-    np.testing.assert_allclose([level.spread for level in levels], spreads, rtol=1e-5)
-    one_by_one = [pool._levels(background, query[None], None) for query in queries]
-    assert levels == [level for (level,) in one_by_one]
+    np.testing.assert_allclose([level.centre for level in found], centres, atol=1e-6)
+    np.testing.assert_allclose([level.spread for level in found], spreads, rtol=1e-5)
+    one_by_one = [levels(background, query[None], None) for query in queries]
+    assert found == [level for (level,) in one_by_one]
 
 
 def test_chunks_that_stand_as_high_as_the_last_item_can_be_hits() -> None:
     chunk_ids = np.array([4, 4, 2, 1, 3]) << CHUNK_BITS
-    standings = np.array([3, 2, 1, 1, 0], np.float32)
-    assert [pool._leading(chunk_ids, standings, k) for k in (1, 2, 3, 4, 5)] == [1, 4, 4, 5, 5]
+    evidence = np.array([3, 2, 1, 1, 0], np.float32)
+    ends = [probing._leading(chunk_ids, evidence, k, margin=0) for k in (1, 2, 3, 4, 5)]
+    assert ends == [1, 4, 4, 5, 5]
+    ends = [probing._leading(chunk_ids, evidence, k, margin=1.5) for k in (1, 2, 3, 4, 5)]
+    assert ends == [2, 5, 5, 5, 5]
 
 
-def test_an_item_counts_by_its_best_chunk_and_equal_ones_come_by_their_ids() -> None:
-    owners = np.array([5, 3, 4, 3, 5, 3])
-    chunk_ids = (owners << CHUNK_BITS) + np.arange(6)
-    standings = np.array([2, 1, 0.5, 2, 2, 2], np.float32)
-    found = Pool(chunk_ids, standings, standings, standings, standings)
-    assert found.best(standings, 2) == [3, 0]
-    assert found.best(standings, 10) == [3, 0, 2]
-    raised = standings + np.array([0, 0, 9, 0, 0, 0], np.float32)
-    assert found.best(raised, 10) == [2, 3, 0]
+def pool_of(rows: list[tuple[int, int, float, bool]]) -> Pool:
+    """A pool of (item, field, evidence, shown), whose chunks are numbered."""
+    items, fields, evidence, shown = map(np.array, zip(*rows, strict=True))
+    chunk_ids = (items << CHUNK_BITS) + np.arange(len(rows))
+    nothing = np.zeros(len(rows), np.float32)
+    return Pool(chunk_ids, nothing, nothing, nothing, evidence.astype(np.float32), fields, shown)
+
+
+def test_an_item_counts_by_its_best_chunk_of_each_field() -> None:
+    rows = [
+        (5, 0, 2.0, True),
+        (3, 0, 1.0, True),
+        (4, 0, 0.5, True),
+        (3, 0, 2.0, True),  # of equal ones the first
+        (5, 1, 3.0, False),
+        (3, 0, 2.0, True),
+        (5, 1, 1.0, False),
+        (6, 1, 9.0, False),  # nothing that could be a hit
+    ]
+    found = pool_of(rows).items()
+    assert found.ids.tolist() == [3, 4, 5]
+    assert found.places.tolist() == [3, 2, 0]
+    np.testing.assert_allclose(found.evidence, [2, 0.5, np.log(np.exp(2) + np.exp(3))], rtol=1e-6)
+
+
+def test_a_pool_of_nothing_has_no_items() -> None:
+    none, numbers = np.empty(0, np.float32), np.empty(0, np.int64)
+    empty = Pool(numbers, none, none, none, none, numbers, np.empty(0, bool))
+    assert len(empty.items().ids) == 0
 
 
 @pytest.mark.parametrize("full", [None], indirect=True)

@@ -10,6 +10,7 @@ import pytest
 from turned import Turned, turned, write_pairs, write_sound
 
 import mmsearch
+from mmsearch import Item, Part
 from mmsearch.encode import Model, folder
 from mmsearch.encode.compute import Compute
 from mmsearch.encode.heads import HeadKind, unit
@@ -50,6 +51,11 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pairs(tmp_path_factory.mktemp("many"), 320)
 
 
+def untitled(path: Path) -> Item:
+    """A picture whose name says nothing of it."""
+    return Item(str(path), (Part("photo", Modality.IMAGE, str(path)),), columns={"title": "photo"})
+
+
 @pytest.mark.parametrize("similarity", [Similarity.MLP, Similarity.CROSS])
 def test_a_reranker_beats_the_cosine_it_adds_to(
     many: Path, tmp_path: Path, similarity: Similarity
@@ -62,7 +68,7 @@ def test_a_reranker_beats_the_cosine_it_adds_to(
     model = folder.load(str(tmp_path), Compute(), lambda name: base)
     assert model.encoders == base.encoders
     with mmsearch.create(tmp_path / "index", model=model) as index:
-        index.add([many.parent / f"{number}.png" for number in range(0, 320, 2)])
+        index.add([untitled(many.parent / f"{number}.png") for number in range(0, 320, 2)])
         asked = [f"item {number}" for number in range(0, 320, 8)]
         plain = mmsearch.open(tmp_path / "index", model=base)
         hits = {

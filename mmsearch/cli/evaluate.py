@@ -12,6 +12,7 @@ from mmsearch.cli.options import (
     IndexOption,
     JsonOption,
     PrecisionOption,
+    RerankOption,
     TargetOption,
     TemplateOption,
     TextColumns,
@@ -45,6 +46,7 @@ def evaluate(
     template: TemplateOption = None,
     k: Annotated[int, typer.Option("-k", help="How many hits to look at, 10 or more.")] = 100,
     where: WhereOption = None,
+    rerank: RerankOption = "convex",
     against: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Compare with this TREC run, such as --run has written."),
@@ -86,6 +88,7 @@ def evaluate(
             target=target or None,
             k=k,
             where=where,
+            rerank=rerank,
             templates=template or (),
             against=against,
             progress=progress,

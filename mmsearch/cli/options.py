@@ -52,6 +52,10 @@ TargetOption: TypeAlias = Annotated[
         help="Find only text, image or audio. Repeatable. [default: all]",
     ),
 ]
+RerankOption: TypeAlias = Annotated[
+    Literal["convex", "rrf", "none"],
+    typer.Option(help="How hits are scored: none for vectors alone; see docs/ranking.md."),
+]
 TemplateOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

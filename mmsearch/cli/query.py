@@ -11,6 +11,7 @@ from mmsearch.cli.options import (
     IndexOption,
     JsonOption,
     PrecisionOption,
+    RerankOption,
     TargetOption,
     TemplateOption,
     WhereOption,
@@ -37,6 +38,10 @@ def query(
     template: TemplateOption = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     where: WhereOption = None,
+    rerank: RerankOption = "convex",
+    min_relevance: Annotated[
+        float, typer.Option(help="Leave out what is less likely to be relevant, 0 to 1.")
+    ] = 0.0,
     json: JsonOption = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the hits as a page with pictures.")
@@ -54,7 +59,13 @@ def query(
     from mmsearch.engine.opening import open_index
 
     one: dict[str, Any] = {"text": text, "image": image, "audio": audio}
-    options: dict[str, Any] = {"target": target or None, "k": k, "where": where}
+    options: dict[str, Any] = {
+        "target": target or None,
+        "k": k,
+        "where": where,
+        "rerank": rerank,
+        "min_relevance": min_relevance,
+    }
     if template:
         options["templates"] = template
     if batch is not None and any(value is not None for value in (*one.values(), html)):

@@ -22,7 +22,7 @@ MOST = 1_000
 
 
 def ann_recall(
-    index: Index, queries: Sequence[Query], targets: Sequence[Modality] | None, where: str | None
+    index: Index, queries: Sequence[Query], targets: Sequence[Modality], where: str | None
 ) -> Values:
     """Return for each of up to 1,000 queries which share of the 10 exact nearest search finds.
 
@@ -32,7 +32,7 @@ def ann_recall(
     Args:
         index: What is searched.
         queries: Of the same modalities.
-        targets: The modalities to be found; all by default.
+        targets: The modalities to be found; all if there are none.
         where: Expression over columns that items must satisfy.
 
     Returns:
@@ -57,11 +57,11 @@ def ann_recall(
     return np.mean(found, axis=0) if found else np.empty(0)
 
 
-def _approximate(index: Index, targets: Sequence[Modality] | None) -> list[FieldName]:
+def _approximate(index: Index, targets: Sequence[Modality]) -> list[FieldName]:
     return [
         field.name
         for field in index.info().fields
-        if field.recipe != EXACT and (targets is None or field.name.modality in targets)
+        if field.recipe != EXACT and (not targets or field.name.modality in targets)
     ]
 
 

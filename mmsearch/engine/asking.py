@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from mmsearch.engine.evaluation import ALL
 from mmsearch.engine.index import Index
@@ -10,32 +10,10 @@ from mmsearch.engine.ingest import Progress
 from mmsearch.engine.judged import JudgedQueries, JudgedQuery
 from mmsearch.engine.naming import Naming
 from mmsearch.engine.query import Query
+from mmsearch.engine.request import Request
 from mmsearch.errors import DecodeError
-from mmsearch.records import Failure, Hit, Modality
+from mmsearch.records import Failure, Hit
 from mmsearch.sources.trec import Ranked
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How all queries are searched for.
-
-    Attributes:
-        targets: Modalities of the parts to be found; all by default.
-        k: How many hits.
-        where: Expression over columns that items must satisfy.
-    """
-
-    targets: Sequence[Modality] | None
-    k: int
-    where: str | None
-
-    def direction(self, query: Query) -> str:
-        """What is asked with, and what is to be found."""
-        return f"{'+'.join(query.inputs())}->{'+'.join(self.targets or [ALL])}"
-
-    def search(self, index: Index, query: Query) -> list[Hit]:
-        """Ask one query, as :meth:`Index.search` does."""
-        return index.search_many([query], target=self.targets, k=self.k, where=self.where)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +36,30 @@ class Answer:
 def ask(
     index: Index,
     judged: JudgedQueries,
-    setting: Setting,
+    request: Request,
     failures: list[Failure],
     progress: Callable[[Progress], None],
 ) -> Iterator[Answer]:
     """Ask one query after the other; what cannot be decoded is added to ``failures``."""
     naming, warm = Naming(judged.folder), set()
     for number, asked in enumerate(judged.queries, start=1):
-        direction = setting.direction(asked.query)
+        direction = f"{'+'.join(asked.query.inputs())}->{'+'.join(request.targets or [ALL])}"
         try:
             if direction not in warm:  # the first query of a kind loads its network and vectors
-                setting.search(index, asked.query)
+                _search(index, asked.query, request)
                 warm.add(direction)
             started = time.perf_counter()
-            hits = setting.search(index, asked.query)
+            hits = _search(index, asked.query, request)
             ms = 1000 * (time.perf_counter() - started)
             yield Answer(asked, direction, _ranked(hits, asked, naming), ms)
         except DecodeError as error:
             failures.append(Failure(judged.source, str(error), asked.id))
         progress(Progress(number, number - len(failures), len(failures)))
+
+
+def _search(index: Index, query: Query, request: Request) -> list[Hit]:
+    options = {field.name: getattr(request, field.name) for field in fields(request)}
+    return index.search_many([query], target=options.pop("targets") or None, **options)[0]
 
 
 def _ranked(hits: Sequence[Hit], asked: JudgedQuery, naming: Naming) -> Ranked:

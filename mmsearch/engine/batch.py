@@ -8,6 +8,7 @@ from mmsearch.engine.inputs import PathLike
 from mmsearch.engine.query import Query, sentences
 from mmsearch.engine.rows import row_query
 from mmsearch.errors import DecodeError, UsageError, one_line
+from mmsearch.fuse import DEFAULT_SCORER
 from mmsearch.records import Failure, Hit, Item, Modality
 from mmsearch.sources import find_rows
 from mmsearch.sources.rows import RowError
@@ -38,6 +39,8 @@ def answers(
     target: Modality | str | Sequence[Modality | str] | None = None,
     k: int = 10,
     where: str | None = None,
+    rerank: str = DEFAULT_SCORER,
+    min_relevance: float = 0.0,
     templates: str | Sequence[str] = (),
 ) -> Iterator[Answer]:
     """Answer the queries of a file in their order, in the memory that a block of them takes.
@@ -49,6 +52,8 @@ def answers(
         target: As for :meth:`Index.search`, and so are the others.
         k: How many items for each.
         where: Expression over columns.
+        rerank: The fusion scorer.
+        min_relevance: Hits whose ``relevance`` is lower are left out.
         templates: Sentences around the words.
 
     Raises:
@@ -62,6 +67,8 @@ def answers(
             target=target,
             k=k,
             where=where,
+            rerank=rerank,
+            min_relevance=min_relevance,
             failed=reasons.__setitem__,
         )
         for place, (number, hits) in enumerate(zip(asked, found, strict=True)):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from mmsearch.engine.agreement import ann_recall
-from mmsearch.engine.asking import Answer, Setting, ask
+from mmsearch.engine.asking import Answer, ask
 from mmsearch.engine.evaluation import ALL, DirectionEvaluation, Evaluation, compare, figures
 from mmsearch.engine.index import Index
 from mmsearch.engine.ingest import Progress
@@ -14,7 +14,9 @@ from mmsearch.engine.inputs import PathLike, modalities
 from mmsearch.engine.judged import JudgedQueries, read_queries
 from mmsearch.engine.naming import Naming, called
 from mmsearch.engine.query import Query, sentences
+from mmsearch.engine.request import Request
 from mmsearch.errors import UsageError, one_line
+from mmsearch.fuse import DEFAULT_SCORER
 from mmsearch.metrics import (
     DEEPEST,
     Estimate,
@@ -36,6 +38,7 @@ def evaluate(
     target: Modality | str | Sequence[Modality | str] | None = None,
     k: int = 100,
     where: str | None = None,
+    rerank: str = DEFAULT_SCORER,
     templates: str | Sequence[str] = (),
     against: PathLike | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -49,10 +52,11 @@ def evaluate(
         index: The index to judge.
         queries: A manifest of queries (.jsonl, .csv, .tsv).
         qrels: TREC's file of what is relevant, instead of the column ``relevant``.
-        target: Modalities of the parts to be found, as for a search, and so are ``where`` and
-            ``templates``.
+        target: Modalities of the parts to be found, as for a search, and so are ``where``,
+            ``rerank`` and ``templates``.
         k: How many hits each query is asked for, 10 or more; what lies beyond is not found.
         where: Expression over columns that items must satisfy.
+        rerank: The fusion scorer.
         templates: Sentences with ``{}`` where the words go.
         against: A TREC ``run`` of another setting, index or program, to compare with.
         progress: Called after each query.
@@ -63,7 +67,7 @@ def evaluate(
     """
     if k < DEEPEST:
         raise UsageError(f"k is {k}; hit_at_10 and ndcg_at_10 look at {DEEPEST} hits")
-    setting = Setting(modalities(target), k, where)
+    setting = Request(modalities(target) or (), k, where, rerank)
     judged = read_queries(queries, qrels, sentences(templates))
     other = None if against is None else _earlier_run(against, judged)
     failures: list[Failure] = []
@@ -95,7 +99,7 @@ def _earlier_run(path: PathLike, judged: JudgedQueries) -> Mapping[str, Sequence
 def _directions(
     index: Index,
     answers: Sequence[Answer],
-    setting: Setting,
+    setting: Request,
     other: Mapping[str, Sequence[str]] | None,
 ) -> Iterator[DirectionEvaluation]:
     """Yield the figures of each direction, and of all together if there are several."""
@@ -134,7 +138,7 @@ def _measured(
     return measure_queries(ranked, [answer.asked.relevant for answer in answers], k)
 
 
-def _ann_recall(index: Index, queries: Sequence[Query], setting: Setting) -> Estimate | None:
+def _ann_recall(index: Index, queries: Sequence[Query], setting: Request) -> Estimate | None:
     shares = ann_recall(index, queries, setting.targets, setting.where)
     return mean_estimates(shares[:, None])[0] if len(shares) else None
 

@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -41,8 +42,10 @@ from mmsearch.engine.query import (
 )
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
-from mmsearch.engine.searching import Asked, Request, resolve_targets, run_search
+from mmsearch.engine.request import Asked, Request
+from mmsearch.engine.searching import resolve_targets, run_search
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
+from mmsearch.fuse import DEFAULT_SCORER
 from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
 from mmsearch.store.batches import batches
 from mmsearch.store.catalog import Catalog
@@ -255,6 +258,8 @@ class Index(Closing):
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
+        rerank: str = DEFAULT_SCORER,
+        min_relevance: float = 0.0,
         templates: str | Sequence[str] = (),
     ) -> list[Hit]:
         """Find the items that fit a query best.
@@ -268,10 +273,13 @@ class Index(Closing):
             target: Modalities of the parts to be found; all by default.
             k: How many items.
             where: Expression over columns that items must satisfy (docs/where.md).
+            rerank: The fusion scorer: ``convex``, ``rrf``, or ``none`` for the vectors alone
+                (docs/ranking.md).
+            min_relevance: Hits whose ``relevance`` is lower are left out, 0 to 1.
             templates: Sentences with ``{}`` where the words go; what they say is averaged.
 
         Returns:
-            Up to k hits, best first; fewer only where there are no more.
+            Up to k hits, best first; fewer where there are no more, or none as relevant.
 
         Raises:
             UsageError: An empty query, a modality that nothing was indexed for, a bad ``where``, a
@@ -283,7 +291,9 @@ class Index(Closing):
             raise UsageError("space is that of a vector; give one")
         vectors = {} if vector is None else given([vector], space, self.model)[0]
         query = Query(text, image, audio, sentences(templates), vectors)
-        return self.search_many([query], target=target, k=k, where=where)[0]
+        return self.search_many(
+            [query], target=target, k=k, where=where, rerank=rerank, min_relevance=min_relevance
+        )[0]
 
     def search_many(
         self,
@@ -294,6 +304,8 @@ class Index(Closing):
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
+        rerank: str = DEFAULT_SCORER,
+        min_relevance: float = 0.0,
         templates: str | Sequence[str] = (),
         failed: Failed | None = None,
     ) -> list[list[Hit]]:
@@ -308,6 +320,8 @@ class Index(Closing):
             target: As for :meth:`search`, and so are the others.
             k: How many items for each.
             where: Expression over columns.
+            rerank: The fusion scorer.
+            min_relevance: Hits whose ``relevance`` is lower are left out.
             templates: Sentences around the words of texts; a query has its own.
             failed: Called with the number of each query that cannot be decoded, and why: it finds
                 nothing. By default the first such error is raised.
@@ -318,11 +332,11 @@ class Index(Closing):
         model = self.model
         asked = given_queries(queries, vectors, space, templates, model)
         embedded = embed_many(asked, model, failed or refuse)
-        targets = modalities(target)
+        request = Request(modalities(target) or (), k, where, rerank, min_relevance)
         found: list[list[Hit]] = [[] for _ in asked]
         for some in (some for kind in alike(asked, embedded) for some in batches(kind, BATCH)):
             of_one_kind = [asked[n] for n in some], [embedded[n] for n in some]
-            hits = self._search(model, *of_one_kind, targets, k, where)
+            hits = self._search(model, *of_one_kind, request)
             for number, mine in zip(some, hits, strict=True):
                 found[number] = mine
         return found
@@ -332,31 +346,26 @@ class Index(Closing):
         model: Model,
         queries: Sequence[Query],
         vectors: Sequence[dict[str, FloatArray]],
-        targets: Sequence[Modality] | None,
-        k: int,
-        where: str | None,
+        request: Request,
     ) -> list[list[Hit]]:
-        if k < 1:
-            raise UsageError(f"k is {k}; ask for at least one hit")
-
-        bank = banks(model, vectors[0], targets or ())
+        bank = banks(model, vectors[0], request.targets)
 
         def hits(view: View, catalog: Catalog) -> list[list[Hit]]:
             self._refuse_moved(view.manifest, model)
             asked = [
                 Asked(
                     vectors=mine,
-                    bridged=bridged(view, bank, mine, targets or ()),
+                    bridged=bridged(view, bank, mine, request.targets),
                     modalities=() if query.vectors else query.inputs().keys(),
                     words=query.text,
                     judging=judging(model, query, mine),
                 )
                 for query, mine in zip(queries, vectors, strict=True)
             ]
-            found = resolve_targets(view, vectors[0], asked[0].bridged, targets)
-            return run_search(view, catalog, Request(found, k, where), asked)
+            targets = resolve_targets(view, vectors[0], asked[0].bridged, request.targets)
+            return run_search(view, catalog, replace(request, targets=targets), asked)
 
-        looks_up = where is not None or any(query.text for query in queries)
+        looks_up = request.where is not None or any(query.text for query in queries)
         return self._from_one_commit(hits, looks_up=looks_up)
 
     def embeddings(

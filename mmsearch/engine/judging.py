@@ -15,7 +15,7 @@ from mmsearch.engine.jobs import decode_for
 from mmsearch.engine.query import Query, decoded
 from mmsearch.errors import DecodeError
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.pool import Judge
+from mmsearch.search.probing import Judge
 from mmsearch.store.field import Field
 from mmsearch.store.reader import View
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
 from typing import TypeVar
@@ -13,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.engine.chunks import EmbeddedChunk, load_chunk
-from mmsearch.engine.judging import Judging
+from mmsearch.engine.probes import probes_of
+from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import DamagedIndexError, UsageError
-from mmsearch.fuse import Signals, fuse
-from mmsearch.records import FieldName, FloatArray, Hit, Modality
-from mmsearch.search.dense import effort
-from mmsearch.search.pool import Chunks, Judge, Pool, Probe, best_words, look, pooled
+from mmsearch.fuse import SCORERS, Signals, relevance
+from mmsearch.records import FieldName, Hit, Modality
+from mmsearch.search.pool import Pool, best_words, pooled
+from mmsearch.search.probing import Chunks, look
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.field import Field, Selection
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.reader import View
 
@@ -30,44 +29,12 @@ _BLOCK = 64
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One query, embedded.
-
-    Attributes:
-        vectors: By space its (dim,) float32 vector.
-        bridged: Where it would lie in fields that its own spaces do not reach.
-        modalities: What it is asked in; none where its vectors were given.
-        words: Its text, for the lexical signal.
-        judging: The model's re-ranker for it, if it has one.
-    """
-
-    vectors: Mapping[str, FloatArray]
-    bridged: Mapping[FieldName, FloatArray]
-    modalities: Collection[Modality]
-    words: str | None
-    judging: Judging | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be found.
-
-    Attributes:
-        targets: Modalities of the parts.
-        k: How many items.
-        where: Expression over columns that items must satisfy.
-    """
-
-    targets: Sequence[Modality]
-    k: int
-    where: str | None = None
-
-
 def run_search(
     view: View, catalog: Catalog, request: Request, asked: Sequence[Asked]
 ) -> list[list[Hit]]:
     """Return for each query the k best items, best first; fewer only where there are no more.
+
+    Items that are too unlikely to be relevant do not count.
 
     Args:
         view: The index.
@@ -76,19 +43,21 @@ def run_search(
         asked: Queries, all with vectors in the same spaces.
     """
     allowed = allowed_items(view, catalog, request.where)
-    probes = list(_probes(view, request, asked, allowed))
+    probes = list(probes_of(view, request, asked, allowed))
     approximate = {name.modality for name in asked[0].bridged}
     load = cache(partial(load_chunk, view))  # queries of a batch have hits in common
 
     def find(some: slice) -> list[tuple[Mapping[int, float], Sequence[Chunks]]]:
-        words = [_words(view, catalog, allowed, a.words) for a in asked[some]]
+        words = [_words(view, catalog, allowed, request, a.words) for a in asked[some]]
         items = [np.array(sorted(mine), np.int64) for mine in words]
-        looked = [look(probe.part(some), request.k, items) for probe in probes]
-        return list(zip(words, zip(*looked, strict=True), strict=True))
+        looked = look([probe.part(some) for probe in probes], request.k, items)
+        return list(zip(words, looked, strict=True))
 
+    gallery = sum(probe.allowed.count for probe in probes if probe.shown)
     with _in_blocks(find, len(asked)) as found:
         return [
-            _hits(load, pooled(chunks), words, request.k, approximate) for words, chunks in found
+            _hits(load, pooled(chunks), words, request, gallery, approximate)
+            for words, chunks in found
         ]
 
 
@@ -120,42 +89,6 @@ def allowed_items(view: View, catalog: Catalog, where: str | None) -> NDArray[np
     return allowed & view.live_items
 
 
-def _probes(
-    view: View, request: Request, asked: Sequence[Asked], allowed: NDArray[np.bool_]
-) -> Iterator[Probe]:
-    for name, field in view.state.fields.items():
-        vectors = [
-            vector
-            for a in asked
-            if (vector := a.vectors.get(name.space, a.bridged.get(name))) is not None
-        ]
-        if name.modality in request.targets and vectors and field.rows:
-            filtered = request.where is not None
-            rows = Selection(allowed[field.owners]) if filtered else view.alive(name)
-            kind = _kind(asked)
-            yield Probe(
-                field,
-                queries=np.stack(vectors),
-                allowed=rows,
-                background=view.background(name),
-                effort=effort(field, kind),
-                judges=[_judge(view, name, field, a) for a in asked],
-                hubs=field.nearness.get(*kind) if len(kind) == 1 else None,
-            )
-
-
-def _kind(asked: Sequence[Asked]) -> Collection[Modality]:
-    """Return the modalities that all queries are asked in, none where they differ."""
-    kinds = {frozenset(a.modalities) for a in asked}
-    return kinds.pop() if len(kinds) == 1 else ()
-
-
-def _judge(view: View, name: FieldName, field: Field, asked: Asked) -> Judge | None:
-    if asked.judging is None or name in asked.bridged:
-        return None
-    return asked.judging.judge(view, name, field)
-
-
 def _refuse_old(catalog: Catalog, view: View) -> None:
     """Refuse a catalog that was not written up to the commit in view: it would leave items out."""
     if catalog.stamp < view.manifest.commit:
@@ -163,10 +96,14 @@ def _refuse_old(catalog: Catalog, view: View) -> None:
 
 
 def _words(
-    view: View, catalog: Catalog, allowed: NDArray[np.bool_], words: str | None
+    view: View,
+    catalog: Catalog,
+    allowed: NDArray[np.bool_],
+    request: Request,
+    words: str | None,
 ) -> Mapping[int, float]:
     """Return the lexical score of the items that hold words of the query."""
-    if words is None:
+    if words is None or not request.looks_closely:
         return {}
     _refuse_old(catalog, view)
     count, first = LEXICAL_CANDIDATES, int(np.argmax(view.live_items))
@@ -183,23 +120,29 @@ def _hits(
     load: Callable[[int], EmbeddedChunk],
     pool: Pool,
     words: Mapping[int, float],
-    k: int,
+    request: Request,
+    gallery: int,
     approximate: Collection[Modality],
 ) -> list[Hit]:
-    lexical = np.zeros(len(pool.chunk_ids), np.float32)
+    items = pool.items()
+    lexical = np.zeros(len(items.ids), np.float32)
     if words:
-        lexical[:] = [words.get(i, 0.0) for i in pool.item_ids.tolist()]
-    scores = fuse(Signals(pool.standings, lexical))
-    best = pool.best(scores, k)
-    columns = (pool.chunk_ids, scores, pool.cosines, pool.hubness, lexical, pool.judged)
-    rows = zip(*(column[best].tolist() for column in columns), strict=True)
+        lexical[:] = [words.get(i, 0.0) for i in items.ids.tolist()]
+    signals = Signals(items.evidence, lexical)
+    scores, likely = SCORERS[request.rerank](signals), relevance(signals, gallery)
+    best = np.lexsort((items.ids, -scores))[: request.k]
+    best = best[likely[best] >= request.min_relevance]
+    of_items = (column[best].tolist() for column in (scores, likely, lexical))
+    places = items.places[best]
+    of_chunks = (column[places].tolist() for column in (pool.cosines, pool.hubness, pool.judged))
+    rows = zip(pool.chunk_ids[places].tolist(), *of_items, *of_chunks, strict=True)
     return [
-        _hit(rank, score, load(chunk_id), _signals(*signals), approximate)
-        for rank, (chunk_id, score, *signals) in enumerate(rows, start=1)
+        _hit(rank, score, probability, load(chunk_id), _signals(*numbers), approximate)
+        for rank, (chunk_id, score, probability, *numbers) in enumerate(rows, start=1)
     ]
 
 
-def _signals(cosine: float, hubness: float, lexical: float, judged: float) -> dict[str, float]:
+def _signals(lexical: float, cosine: float, hubness: float, judged: float) -> dict[str, float]:
     found = {"cosine": cosine, "lexical": lexical}
     rare = {"hubness": hubness, "judged": judged}
     return found | {name: value for name, value in rare.items() if value}
@@ -208,13 +151,14 @@ def _signals(cosine: float, hubness: float, lexical: float, judged: float) -> di
 def _hit(
     rank: int,
     score: float,
+    probability: float,
     found: EmbeddedChunk,
     signals: Mapping[str, float],
     approximate: Collection[Modality],
 ) -> Hit:
     by_texts = found.part.modality in approximate
     return Hit(
-        rank, score, None, found.item, found.part, found.chunk, found.text, signals, by_texts
+        rank, score, probability, found.item, found.part, found.chunk, found.text, signals, by_texts
     )
 
 
@@ -222,7 +166,7 @@ def resolve_targets(
     view: View,
     spaces: Collection[str],
     bridged: Collection[FieldName],
-    targets: Sequence[Modality] | None,
+    targets: Sequence[Modality],
 ) -> Sequence[Modality]:
     """Return the modalities to search: those asked for, else all that can be found.
 
@@ -230,7 +174,7 @@ def resolve_targets(
         view: The index.
         spaces: The names of the spaces that the query has a vector in.
         bridged: The fields that it reaches by way of texts.
-        targets: What is asked for.
+        targets: What is asked for, if anything is.
 
     Raises:
         UsageError: Nothing was indexed in a modality that is asked for, or its vectors compare
@@ -239,7 +183,7 @@ def resolve_targets(
     filled = [name for name in view.state.fields if view.alive(name).count]
     held = sorted({name.modality for name in filled})
     found = sorted({n.modality for n in filled if n.space in spaces or n in bridged})
-    for target in found if targets is None else targets:
+    for target in targets:
         if target not in held:
             holds = ", ".join(held) or "nothing yet"
             raise UsageError(f"{view.folder}: holds no {target} (it holds {holds})")
@@ -251,7 +195,7 @@ def resolve_targets(
             if held
             else UsageError(f"{view.folder}: holds nothing yet; `mmsearch index PATH` adds to it")
         )
-    return found if targets is None else targets
+    return targets or found
 
 
 def _no_way(view: View, found: str, target: str, advice: str = "ask in words") -> UsageError:

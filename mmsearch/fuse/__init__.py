@@ -1,5 +1,6 @@
-"""From a candidate's signals to its final score."""
+"""From a candidate's signals to its final score and its relevance."""
 
-from mmsearch.fuse.convex import LEXICAL_WEIGHT, Signals, fuse
+from mmsearch.fuse.relevance import relevance
+from mmsearch.fuse.scorers import DEFAULT_SCORER, SCORERS, Scorer, Signals
 
-__all__ = ["LEXICAL_WEIGHT", "Signals", "fuse"]
+__all__ = ["DEFAULT_SCORER", "SCORERS", "Scorer", "Signals", "relevance"]

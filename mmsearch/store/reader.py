@@ -55,6 +55,8 @@ class State:
             for info in manifest.fields
         }
         self._alive: dict[FieldName, Selection] = {}
+        self._holders: dict[frozenset[FieldName], NDArray[np.bool_]] = {}
+        self._speaking: dict[tuple[FieldName, frozenset[FieldName]], Selection] = {}
         self._live_items: NDArray[np.bool_] | None = None
         self._backgrounds: dict[FieldName, Background] = {}
 
@@ -77,6 +79,24 @@ class State:
         if name not in self._alive:
             self._alive[name] = Selection(self.live_items(snapshot)[self.fields[name].owners])
         return self._alive[name]
+
+    def holders(self, names: frozenset[FieldName]) -> NDArray[np.bool_]:
+        """Return for each item id below ``next_item_id`` whether it has vectors in some fields."""
+        if names not in self._holders:
+            holders = np.zeros(self.manifest.next_item_id, dtype=bool)
+            for name in names:
+                holders[self.fields[name].owners] = True
+            self._holders[names] = holders
+        return self._holders[names]
+
+    def speaking(
+        self, name: FieldName, names: frozenset[FieldName], snapshot: Snapshot
+    ) -> Selection:
+        """Return the rows of a field that belong to live items with vectors in other fields."""
+        if (name, names) not in self._speaking:
+            items = self.live_items(snapshot) & self.holders(names)
+            self._speaking[name, names] = Selection(items[self.fields[name].owners])
+        return self._speaking[name, names]
 
     def background(self, name: FieldName, snapshot: Snapshot) -> Background:
         """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors."""
@@ -109,6 +129,14 @@ class View:
     def alive(self, name: FieldName) -> Selection:
         """Return the rows of a field that belong to live items."""
         return self.state.alive(name, self.snapshot)
+
+    def holders(self, names: frozenset[FieldName]) -> NDArray[np.bool_]:
+        """For each item id below ``next_item_id`` whether it has vectors in some fields."""
+        return self.state.holders(names)
+
+    def speaking(self, name: FieldName, names: frozenset[FieldName]) -> Selection:
+        """Return the rows of a field that belong to live items with vectors in other fields."""
+        return self.state.speaking(name, names, self.snapshot)
 
     def background(self, name: FieldName) -> Background:
         """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors."""

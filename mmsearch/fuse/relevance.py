@@ -1,0 +1,32 @@
+"""Relevance: the probability that a hit is what was meant."""
+
+import numpy as np
+
+from mmsearch.fuse.scorers import Signals, convex, lexical_strength
+from mmsearch.records import FloatArray
+
+MOST_PER_RELEVANT = 1_000
+"""In larger galleries one in so many vectors is taken to be relevant, in smaller ones just one."""
+_OFFSETS = (-0.2, -2.2)
+_SLOPES = (1.0, 0.8)
+"""Logistic regressions (Platt 1999) on the ten first answers to captions among 500 photos of
+Flickr8k's dev split, `mini-1`: where none of a query's words are found, and where they are found
+in other captions of the photos. Refitted by `benchmarks/ranking.py`."""
+
+
+def relevance(signals: Signals, gallery: int) -> FloatArray:
+    """Return the probability that each item is relevant, (n,) float32.
+
+    ``1 / (1 + exp(-(a + b · (convex score - ln gallery))))``: of so many vectors any could stand
+    high by chance. Where words are found in some items, what lacks them is less likely: a and b
+    change with how well they are.
+
+    Args:
+        signals: Of the items.
+        gallery: Among how many vectors was searched.
+    """
+    strength = lexical_strength(signals)
+    offset, slope = (a + strength * (b - a) for a, b in (_OFFSETS, _SLOPES))
+    prior = np.log(np.clip(gallery, 1, MOST_PER_RELEVANT))
+    log_odds = offset + slope * (convex(signals) - prior)
+    return np.asarray(1 / (1 + np.exp(-log_odds)), np.float32)

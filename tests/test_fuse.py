@@ -1,0 +1,147 @@
+"""Signals become scores and probabilities; what is said of a picture counts for it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import DIM, word_vector
+from media import picture
+
+from mmsearch import Index, Item, Modality, Part, UsageError
+from mmsearch.fuse import SCORERS, Signals, relevance
+from mmsearch.search.evidence import line
+
+Make = Callable[..., Index]
+IMAGE, TEXT = Modality.IMAGE, Modality.TEXT
+
+
+def signals(evidence: list[float], lexical: list[float]) -> Signals:
+    return Signals(np.array(evidence, np.float32), np.array(lexical, np.float32))
+
+
+def test_evidence_alone_is_none() -> None:
+    some = signals([1, 3, 2], [0, 0, 1])
+    assert SCORERS["none"](some).tolist() == [1, 3, 2]
+
+
+def test_convex_counts_the_best_match_of_words_whole() -> None:
+    some = signals([1, 3, 2, 1], [0.2, 0, 0.4, 0.4])
+    np.testing.assert_allclose(SCORERS["convex"](some), [1 + 1.5, 3, 2 + 3, 1 + 3])
+    doubled = signals([1, 3, 2, 1], [0.4, 0, 0.8, 0.8])
+    np.testing.assert_allclose(SCORERS["convex"](doubled), SCORERS["convex"](some))
+
+
+def test_words_that_are_hardly_found_hardly_count() -> None:
+    some = signals([1, 3, 2], [0, 0, 0.02])
+    np.testing.assert_allclose(SCORERS["convex"](some), [1, 3, 2 + 3 * 0.2**2], rtol=1e-6)
+    nothing = signals([1, 3, 2], [0, 0, 0])
+    assert SCORERS["convex"](nothing).tolist() == [1, 3, 2]
+
+
+def test_rrf_sums_reciprocal_ranks() -> None:
+    some = signals([1, 3, 2, 2], [0.5, 0, 0.1, 0])
+    expected = [1 / 64 + 1 / 61, 1 / 61, 1 / 62 + 1 / 62, 1 / 62]
+    np.testing.assert_allclose(SCORERS["rrf"](some), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_scorers_take_nothing(name: str) -> None:
+    assert len(SCORERS[name](signals([], []))) == len(relevance(signals([], []), 0)) == 0
+
+
+def test_relevance_is_a_logistic_of_the_score() -> None:
+    found = relevance(signals([-2, 0, 4, 9], [0, 0, 0, 0]), 100)
+    log_odds = -0.2 + np.array([-2, 0, 4, 9]) - np.log(100)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-log_odds)), rtol=1e-5)
+    spoken = relevance(signals([4, 4], [0.3, 0]), 100)
+    assert spoken[0] > found[2] > spoken[1]  # words are found, and not here
+
+
+def test_relevance_falls_with_the_gallery_up_to_a_point() -> None:
+    some = signals([6.0], [0.0])
+    found = [float(relevance(some, n)[0]) for n in (1, 10, 1_000, 1_000_000)]
+    assert found[0] > found[1] > found[2] == found[3]
+
+
+def test_evidence_of_any_kind_rises_with_the_standing() -> None:
+    standings = np.array([0, 1, 5], np.float32)
+    for asked in ((), (TEXT,), (IMAGE,), (Modality.AUDIO,), (TEXT, IMAGE)):
+        for searched in Modality:
+            assert np.all(np.diff(line(asked, searched).evidence(standings)) > 0)
+    assert line((TEXT,), TEXT) == line((IMAGE,), IMAGE) != line((TEXT,), IMAGE)
+
+
+@pytest.fixture
+def captioned(index: Index, tmp_path: Path) -> Index:
+    """Red pictures with and without captions, and captions without pictures."""
+    red = str(picture(tmp_path / "red.png", "red"))
+    items = [
+        Item(f"p{n}", (Part("photo", IMAGE, path=red), Part("caption", TEXT, text=f"boat{n} sea")))
+        for n in range(8)
+    ]
+    items += [Item(f"u{n}", (Part("photo", IMAGE, path=red),)) for n in range(4)]
+    items += [Item(f"t{n}", (Part("text", TEXT, text=f"boat{n} harbour"),)) for n in range(8)]
+    index.add(items)
+    return index
+
+
+def test_a_caption_speaks_for_its_picture(captioned: Index) -> None:
+    first = captioned.search("boat5 sea", target="image", k=3)[0]
+    assert (first.item.source, first.part.role, first.chunk.end) == ("p5", "photo", None)
+    assert first.signals["cosine"] == pytest.approx(
+        float(word_vector("red") @ sum_of("boat5", "sea")), abs=1e-3
+    )
+    plain = captioned.search("boat5 sea", target="image", k=12, rerank="none")
+    assert len({hit.item.source for hit in plain}) == 12
+    assert len({hit.score for hit in plain}) == 1
+
+
+def sum_of(*words: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    total = np.sum([word_vector(word, DIM) for word in words], axis=0)
+    return np.asarray(total / np.linalg.norm(total), np.float32)
+
+
+def test_captions_without_a_picture_are_no_pictures(captioned: Index) -> None:
+    hits = captioned.search("boat3 harbour", target="image", k=100)
+    assert {hit.part.modality for hit in hits} == {IMAGE}
+    assert len(hits) == 12
+    assert captioned.search("boat3 harbour", k=1)[0].item.source == "t3"
+
+
+def test_a_filter_holds_for_captions_too(captioned: Index) -> None:
+    hits = captioned.search("boat5 sea", target="image", k=100, where="path LIKE '%red.png'")
+    assert hits == captioned.search("boat5 sea", target="image", k=100)
+    captioned.remove("p5")
+    assert "p5" not in [h.item.source for h in captioned.search("boat5 sea", target="image", k=50)]
+
+
+def test_what_is_not_relevant_enough_is_left_out(captioned: Index) -> None:
+    every = captioned.search("boat5 sea", k=100)
+    likely = [hit.relevance or 0 for hit in every]
+    assert likely == sorted(likely, reverse=True)
+    assert all(0 < one < 1 for one in likely)
+    middle = (likely[0] + likely[1]) / 2
+    assert captioned.search("boat5 sea", k=100, min_relevance=middle) == every[:1]
+    assert captioned.search("nothing alike", min_relevance=0.999) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"rerank": "magic"}, "rerank is 'magic'; choose one of convex, rrf, none"),
+        ({"min_relevance": 1.5}, "min_relevance is 1.5; it is between 0 and 1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    captioned: Index, options: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        captioned.search("boat", **options)  # type: ignore[arg-type]
+
+
+def test_queries_of_a_batch_are_scored_alike(captioned: Index) -> None:
+    asked = ["boat1 sea", "boat2 harbour", "sea"]
+    for rerank in SCORERS:
+        many = captioned.search_many(asked, target="image", rerank=rerank)
+        assert many == [captioned.search(text, target="image", rerank=rerank) for text in asked]
