@@ -1,5 +1,6 @@
 """Measures of retrieval, each with its convention and source, and how far noise moves them."""
 
+from mmsearch.metrics.calibration import auroc, brier_skill, expected_calibration_error
 from mmsearch.metrics.graded import (
     Values,
     average_precision,
@@ -32,9 +33,12 @@ __all__ = [
     "Estimate",
     "Measure",
     "Values",
+    "auroc",
     "average_precision",
+    "brier_skill",
     "differences",
     "estimates",
+    "expected_calibration_error",
     "first_ranks",
     "first_relevant_ranks",
     "hit_at_k",
