@@ -5,8 +5,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.engine.embedding import embed
 from mmsearch.engine.index import Index
-from mmsearch.engine.query import Query, embed
+from mmsearch.engine.query import Query
 from mmsearch.engine.searching import allowed_items
 from mmsearch.metrics import Values
 from mmsearch.records import FieldName, FloatArray, Modality

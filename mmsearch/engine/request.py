@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from mmsearch.engine.embedding import Embedded
 from mmsearch.engine.judging import Judging
 from mmsearch.errors import UsageError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS
@@ -14,18 +15,25 @@ class Asked:
     """One query, embedded.
 
     Attributes:
-        vectors: By space its (dim,) float32 vector.
+        terms: What it is made of, by space.
         bridged: Where it would lie in fields that its own spaces do not reach.
         modalities: What it is asked in; none where its vectors were given.
         words: Its text, for the lexical signal.
+        unwanted: Words that speak against what holds them, and what they count.
         judging: The model's re-ranker for it, if it has one.
     """
 
-    vectors: Mapping[str, FloatArray]
+    terms: Embedded
     bridged: Mapping[FieldName, FloatArray]
     modalities: Collection[Modality]
     words: str | None
+    unwanted: Mapping[str, float]
     judging: Judging | None = None
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether it is more than one thing that is asked for."""
+        return any(len(some) > 1 for some in self.terms.values())
 
 
 @dataclass(frozen=True, slots=True)

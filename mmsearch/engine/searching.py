@@ -48,7 +48,7 @@ def run_search(
     load = cache(partial(load_chunk, view))  # queries of a batch have hits in common
 
     def find(some: slice) -> list[tuple[Mapping[int, float], Sequence[Chunks]]]:
-        words = [_words(view, catalog, allowed, request, a.words) for a in asked[some]]
+        words = [_words(view, catalog, allowed, request, a) for a in asked[some]]
         items = [np.array(sorted(mine), np.int64) for mine in words]
         looked = look([probe.part(some) for probe in probes], request.k, items)
         return list(zip(words, looked, strict=True))
@@ -96,15 +96,22 @@ def _refuse_old(catalog: Catalog, view: View) -> None:
 
 
 def _words(
-    view: View,
-    catalog: Catalog,
-    allowed: NDArray[np.bool_],
-    request: Request,
-    words: str | None,
+    view: View, catalog: Catalog, allowed: NDArray[np.bool_], request: Request, asked: Asked
 ) -> Mapping[int, float]:
-    """Return the lexical score of the items that hold words of the query."""
-    if words is None or not request.looks_closely:
+    """Return the lexical score of the items that hold words of the query, or unwanted ones."""
+    if not request.looks_closely:
         return {}
+    words = {} if asked.words is None else {asked.words: 1.0}
+    total: dict[int, float] = {}
+    for text, weight in (*words.items(), *((t, -w) for t, w in asked.unwanted.items())):
+        for item_id, score in _found_by_words(view, catalog, allowed, text).items():
+            total[item_id] = total.get(item_id, 0.0) + weight * score
+    return total
+
+
+def _found_by_words(
+    view: View, catalog: Catalog, allowed: NDArray[np.bool_], words: str
+) -> Mapping[int, float]:
     _refuse_old(catalog, view)
     count, first = LEXICAL_CANDIDATES, int(np.argmax(view.live_items))
     chunks = range(first << CHUNK_BITS, len(allowed) << CHUNK_BITS)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from mmsearch.encode import Model
 from mmsearch.engine.bank import queries as bank_queries
-from mmsearch.engine.query import Query, embed_many
+from mmsearch.engine.embedding import embed_many, pointed
+from mmsearch.engine.query import Query
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality
 from mmsearch.search.dense import effort
@@ -132,7 +133,7 @@ class Tuner:
         """The queries of a direction, and which rows of the field they are themselves, if any."""
         if asked is Modality.TEXT:
             texts = embed_many([Query(text) for text in self._texts], self._model)
-            return np.stack([vectors[name.space] for vectors in texts.values()]), None
+            return np.stack([pointed(terms)[name.space] for terms in texts.values()]), None
         source = FieldName(name.space, asked)
         field = self._view.state.fields.get(source)
         if field is None or self._view.alive(source).count < 2 * LEAST_QUERIES:
