@@ -78,7 +78,8 @@ def pool_of(rows: list[tuple[int, int, float, bool]]) -> Pool:
     items, fields, evidence, shown = map(np.array, zip(*rows, strict=True))
     chunk_ids = (items << CHUNK_BITS) + np.arange(len(rows))
     nothing = np.zeros(len(rows), np.float32)
-    return Pool(chunk_ids, nothing, nothing, nothing, evidence.astype(np.float32), fields, shown)
+    column = evidence.astype(np.float32)
+    return Pool(chunk_ids, nothing, nothing, nothing, column, column, fields, shown)
 
 
 def test_an_item_counts_by_its_best_chunk_of_each_field() -> None:
@@ -100,7 +101,7 @@ def test_an_item_counts_by_its_best_chunk_of_each_field() -> None:
 
 def test_a_pool_of_nothing_has_no_items() -> None:
     none, numbers = np.empty(0, np.float32), np.empty(0, np.int64)
-    empty = Pool(numbers, none, none, none, none, numbers, np.empty(0, bool))
+    empty = Pool(numbers, none, none, none, none, none, numbers, np.empty(0, bool))
     assert len(empty.items().ids) == 0
 
 

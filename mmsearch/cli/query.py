@@ -57,6 +57,9 @@ def query(
     min_relevance: Annotated[
         float, typer.Option(help="Leave out what is less likely to be relevant, 0 to 1.")
     ] = 0.0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why each hit stands where it does.")
+    ] = False,
     json: JsonOption = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the hits as a page with pictures.")
@@ -93,7 +96,7 @@ def query(
             return
         hits = opened.search(**one, **options)
     asked = one | options
-    print_hits(asked, hits, as_json=json)
+    print_hits(asked, hits, as_json=json, explained=explain)
     if not hits and min_relevance:
         say(f"nothing is relevant with a probability of {min_relevance:g}; lower --min-relevance")
     if html:

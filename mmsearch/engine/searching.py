@@ -15,7 +15,7 @@ from mmsearch.engine.chunks import EmbeddedChunk, load_chunk
 from mmsearch.engine.probes import probes_of
 from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import DamagedIndexError, UsageError
-from mmsearch.fuse import SCORERS, Signals, relevance
+from mmsearch.fuse import SCORERS, Shares, Signals, relevance, scores
 from mmsearch.records import FieldName, Hit, Modality
 from mmsearch.search.pool import Pool, best_words, pooled
 from mmsearch.search.probing import Chunks, look
@@ -135,24 +135,38 @@ def _hits(
     lexical = np.zeros(len(items.ids), np.float32)
     if words:
         lexical[:] = [words.get(i, 0.0) for i in items.ids.tolist()]
-    signals = Signals(items.evidence, lexical)
-    scores, likely = SCORERS[request.rerank](signals), relevance(signals, gallery)
-    best = np.lexsort((items.ids, -scores))[: request.k]
+    signals = Signals(pool.evidence[items.places], items.evidence, lexical)
+    shares, likely = SCORERS[request.rerank](signals), relevance(signals, gallery)
+    totals = scores(shares)
+    best = np.lexsort((items.ids, -totals))[: request.k]
     best = best[likely[best] >= request.min_relevance]
-    of_items = (column[best].tolist() for column in (scores, likely, lexical))
-    places = items.places[best]
-    of_chunks = (column[places].tolist() for column in (pool.cosines, pool.hubness, pool.judged))
-    rows = zip(pool.chunk_ids[places].tolist(), *of_items, *of_chunks, strict=True)
+    of_chunks = (pool.cosines, pool.standings, pool.hubness, pool.judged)
+    columns = [lexical[best], *(column[items.places[best]] for column in of_chunks)]
+    table = zip(
+        pool.chunk_ids[items.places[best]].tolist(),
+        zip(totals[best].tolist(), likely[best].tolist(), strict=True),
+        map(_signals, *(column.tolist() for column in columns)),
+        _by_item(shares, best),
+        strict=True,
+    )
     return [
-        _hit(rank, score, probability, load(chunk_id), _signals(*numbers), approximate)
-        for rank, (chunk_id, score, probability, *numbers) in enumerate(rows, start=1)
+        _hit(rank, *numbers, load(chunk_id), found, mine, approximate)
+        for rank, (chunk_id, numbers, found, mine) in enumerate(table, start=1)
     ]
 
 
-def _signals(lexical: float, cosine: float, hubness: float, judged: float) -> dict[str, float]:
-    found = {"cosine": cosine, "lexical": lexical}
+def _signals(
+    lexical: float, cosine: float, standing: float, hubness: float, judged: float
+) -> dict[str, float]:
+    found = {"cosine": cosine, "lexical": lexical, "standing": standing}
     rare = {"hubness": hubness, "judged": judged}
     return found | {name: value for name, value in rare.items() if value}
+
+
+def _by_item(shares: Shares, best: NDArray[np.int64]) -> Iterator[dict[str, float]]:
+    """Yield for some items what their scores are made of, without what is nothing."""
+    for row in zip(*(share[best].tolist() for share in shares.values()), strict=True):
+        yield {name: value for name, value in zip(shares, row, strict=True) if value}
 
 
 def _hit(
@@ -161,11 +175,21 @@ def _hit(
     probability: float,
     found: EmbeddedChunk,
     signals: Mapping[str, float],
+    shares: Mapping[str, float],
     approximate: Collection[Modality],
 ) -> Hit:
     by_texts = found.part.modality in approximate
     return Hit(
-        rank, score, probability, found.item, found.part, found.chunk, found.text, signals, by_texts
+        rank,
+        score,
+        probability,
+        found.item,
+        found.part,
+        found.chunk,
+        found.text,
+        signals,
+        by_texts,
+        shares,
     )
 
 

@@ -122,15 +122,13 @@ def _score(hit: Hit) -> str:
 
 
 def _details(hit: Hit) -> tuple[tuple[str, str], ...]:
-    """Path, row, columns and signals, by name."""
+    """Path, row, columns, and how the score came about, by name."""
     known = {"path": str(hit.part.path or hit.item.path)}
     if hit.item.row is not None:
         known["row"] = hit.item.row
-    signals = {name: f"{value:.4f}" for name, value in hit.signals.items()}
-    everything = [*known.items(), *hit.item.columns.items(), ("score", f"{hit.score:.4f}")]
-    return tuple(
-        (one_line(name), in_words(value)) for name, value in (*everything, *signals.items())
-    )
+    why = ("why", "; ".join(hit.explain()))
+    everything = [*known.items(), *hit.item.columns.items(), ("score", f"{hit.score:.4f}"), why]
+    return tuple((one_line(name), in_words(value)) for name, value in everything if value)
 
 
 def in_words(value: object) -> str:

@@ -78,6 +78,7 @@ def _hit(hit: Hit) -> JsonValue:
         },
         "text": hit.text,
         "signals": _plain(hit.signals),
+        "shares": _plain(hit.shares),
     }
 
 

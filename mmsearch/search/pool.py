@@ -36,6 +36,7 @@ class Pool:
         cosines: (n,) float32.
         hubness: (n,) float32: what was subtracted from the cosines.
         judged: (n,) float32: what a judge has added to them; 0 for what it has not seen.
+        standings: (n,) float32: deviations above the background, before judging.
         evidence: (n,) float32: log-odds.
         fields: (n,) int64: of which field each is.
         shown: (n,) bool: whether it can be a hit.
@@ -45,6 +46,7 @@ class Pool:
     cosines: FloatArray
     hubness: FloatArray
     judged: FloatArray
+    standings: FloatArray
     evidence: FloatArray
     fields: NDArray[np.int64]
     shown: NDArray[np.bool_]
@@ -95,7 +97,8 @@ def _judged(number: int, chunks: Chunks) -> tuple[NDArray[Any], ...]:
         evidence = evidence.copy()
         evidence[first[best]] = chunks.evidence[first]
     numbers, shown = np.full(len(ids), number), np.full(len(ids), chunks.shown)
-    return ids, chunks.cosines, chunks.cosines - scores, added, evidence, numbers, shown
+    hubness = chunks.cosines - scores
+    return ids, chunks.cosines, hubness, added, chunks.standings, evidence, numbers, shown
 
 
 def best_words(scored: Sequence[tuple[int, float]]) -> Mapping[int, float]:

@@ -71,7 +71,8 @@ class Chunks:
         ids: (n,) int64.
         cosines: (n,) float32.
         scores: (n,) float32: the cosines, corrected for hubs.
-        evidence: (n,) float32: log-odds, by how far the scores stand above the background.
+        standings: (n,) float32: by how many deviations the scores stand above the background.
+        evidence: (n,) float32: log-odds by that.
         judge: What is yet to look at the first of them, if anything is.
         shown: Whether they can be hits.
     """
@@ -79,6 +80,7 @@ class Chunks:
     ids: NDArray[np.int64]
     cosines: FloatArray
     scores: FloatArray
+    standings: FloatArray
     evidence: FloatArray
     judge: Judge | None
     shown: bool
@@ -118,9 +120,10 @@ def _leading_chunks(probe: Probe, k: int, margin: float) -> list[tuple[Chunks, L
     found = []
     background = levels(probe.background, probe.queries, probe.hubs)
     for mine, level, judge in zip(_candidates(probe, k), background, probe.judges, strict=True):
-        evidence = probe.line.evidence(level.standings(mine.scores))
+        standings = level.standings(mine.scores)
+        evidence = probe.line.evidence(standings)
         end = max(_leading(mine.ids, evidence, k, margin), judge.depth if judge else 0)
-        columns = (mine.cosines[:end], mine.scores[:end], evidence[:end])
+        columns = (mine.cosines[:end], mine.scores[:end], standings[:end], evidence[:end])
         found.append((Chunks(mine.ids[:end], *columns, judge, probe.shown), level))
     return found
 
@@ -135,12 +138,14 @@ def _joined(
         return chunks
     cosines = score_rows(probe.field, rows, probe.queries[number])
     scores = corrected(cosines, rows, probe.hubs)
+    standings = level.standings(scores)
     return replace(
         chunks,
         ids=np.concatenate([chunks.ids, probe.field.ids[rows]]),
         cosines=np.concatenate([chunks.cosines, cosines]),
         scores=np.concatenate([chunks.scores, scores]),
-        evidence=np.concatenate([chunks.evidence, probe.line.evidence(level.standings(scores))]),
+        standings=np.concatenate([chunks.standings, standings]),
+        evidence=np.concatenate([chunks.evidence, probe.line.evidence(standings)]),
     )
 
 
