@@ -325,7 +325,8 @@ def speed() -> None:
     ids = np.sort(rng.choice(10_000, 200, replace=False)).astype(np.int64) << 20
     cosines, corrected, standings, evidence = rng.standard_normal((4, 200)).astype(np.float32)
     chunks = [
-        Chunks(ids + n, cosines, corrected, standings, evidence, None, True) for n in range(2)
+        Chunks(ids + n, cosines, corrected, standings, evidence, part)
+        for n, part in enumerate((IMAGE, TEXT))
     ]
     started = time.perf_counter()
     for _ in range(1_000):

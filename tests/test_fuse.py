@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from fakes import DIM, word_vector
 from media import picture
+from test_two_spaces import two_space_model
 
+import mmsearch
 from mmsearch import Index, Item, Modality, Part, UsageError
 from mmsearch.fuse import SCORERS, Signals, relevance, scores
 from mmsearch.records import FloatArray
@@ -172,3 +174,33 @@ def test_shares_add_up_to_the_score(captioned: Index) -> None:
     assert lines[0].startswith(f"score {hit.score:.3f} = vector ")
     assert "deviations above the index's images" in lines[1]
     assert lines[2] == f"words: {hit.signals['lexical']:.1%} of what BM25 could be"
+
+
+def test_words_are_looked_for_among_what_can_be_found(index: Index, tmp_path: Path) -> None:
+    red = str(picture(tmp_path / "red.png", "red"))
+    photo, said = Part("photo", IMAGE, path=red), Part("text", TEXT, text="a lighthouse")
+    index.add([Item(f"t{n}", (said,)) for n in range(300)])
+    index.add([Item("p", (photo, Part("caption", TEXT, text="a lighthouse at sea")))])
+    (hit,) = index.search("lighthouse", target="image")
+    assert hit.signals["lexical"] > 0
+
+
+@pytest.mark.parametrize("rerank", SCORERS)
+def test_relevant_hits_are_not_cut_off_by_others(captioned: Index, rerank: str) -> None:
+    every = captioned.search("boat5 sea", k=100, rerank=rerank)
+    least = sorted((hit.relevance or 0 for hit in every), reverse=True)[4]
+    found = captioned.search("boat5 sea", k=5, rerank=rerank, min_relevance=least)
+    assert len(found) == 5
+    assert [h.item.id for h in found] == [h.item.id for h in every if (h.relevance or 0) >= least][
+        :5
+    ]
+
+
+def test_a_caption_counts_once_however_many_spaces_it_has_a_vector_in(tmp_path: Path) -> None:
+    one = Item("t", (Part("text", TEXT, text="dog barks"),))
+    others = [Item(f"o{n}", (Part("text", TEXT, text=f"w{n} w{n + 1}"),)) for n in range(40)]
+    with mmsearch.create(tmp_path / "index", model=two_space_model()) as index:
+        index.add([one, *others])
+        assert len(index.info().fields) == 2
+        hit = index.search("dog", k=1, rerank="none")[0]
+        assert hit.score == pytest.approx(hit.shares["vector"])

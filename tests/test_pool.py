@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import fake_model, word_vector
+from media import picture
 
 import mmsearch
 from mmsearch import DamagedIndexError, Index, Item, Modality, Part
@@ -71,6 +72,22 @@ def test_chunks_that_stand_as_high_as_the_last_item_can_be_hits() -> None:
     assert ends == [1, 4, 4, 5, 5]
     ends = [probing._leading(chunk_ids, evidence, k, margin=1.5) for k in (1, 2, 3, 4, 5)]
     assert ends == [2, 5, 5, 5, 5]
+
+
+def test_an_item_that_two_fields_raise_is_found_however_few_are_asked_for(
+    index: Index, tmp_path: Path
+) -> None:
+    """Far more pictures than are scored at first stand as high as the last that counts."""
+    red = str(picture(tmp_path / "red.png", "red"))
+    photo = Part("photo", Modality.IMAGE, path=red)
+    crowd = [Item(f"p{n}", (photo,)) for n in range(600)]
+    raised = [
+        Item(f"r{n}", (photo, Part("caption", Modality.TEXT, text=f"red w{n}"))) for n in range(3)
+    ]
+    index.add([*crowd, *raised])
+    every = index.search("red", k=700)
+    assert {hit.item.source for hit in every[:3]} == {"r0", "r1", "r2"}
+    assert index.search("red", k=2) == every[:2]
 
 
 def pool_of(rows: list[tuple[int, int, float, bool]]) -> Pool:

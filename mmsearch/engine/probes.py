@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from mmsearch.engine.embedding import unit
 from mmsearch.engine.request import Asked, Request
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.dense import effort
+from mmsearch.search.dense import effort, hubs_of
 from mmsearch.search.evidence import line
 from mmsearch.search.probing import Judge, Probe
 from mmsearch.search.standing import levels
 from mmsearch.store.field import Field, Selection
-from mmsearch.store.nearness import Nearness
 from mmsearch.store.reader import Background, View
 
 
@@ -29,6 +28,7 @@ def probes_of(
         allowed: For each item id whether it may be found.
     """
     kind = _kind(asked)
+    is_plain = request.looks_closely and not asked[0].is_composed
     reached = [
         name
         for name, field in view.state.fields.items()
@@ -38,16 +38,19 @@ def probes_of(
     for name in reached:
         if name not in shown and not _speaks(name, kind, request):
             continue
+        selection = _selection(view, name, shown, allowed, request)
+        if name not in shown and not selection.count:
+            continue
         field, background = view.state.fields[name], view.background(name)
         yield Probe(
             field,
             queries=np.stack([_vector(name, a, background) for a in asked]),
-            allowed=_selection(view, name, shown, allowed, request),
+            allowed=selection,
             background=background,
             effort=effort(field, kind),
             line=line(kind, name.modality),
             judges=[_judge(view, name, field, a) if request.looks_closely else None for a in asked],
-            hubs=_hubs(field, kind) if request.looks_closely and not asked[0].is_composed else None,
+            hubs=hubs_of(field, kind) if is_plain else None,
             shown=name in shown,
         )
 
@@ -91,10 +94,6 @@ def _selection(
         return view.alive(name) if name in shown else view.speaking(name, shown)
     items = allowed if name in shown else allowed & view.holders(shown)
     return Selection(items[view.state.fields[name].owners])
-
-
-def _hubs(field: Field, kind: Collection[Modality]) -> Nearness | None:
-    return field.nearness.get(*kind) if len(kind) == 1 else None
 
 
 def _kind(asked: Sequence[Asked]) -> Collection[Modality]:

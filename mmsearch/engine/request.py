@@ -9,6 +9,8 @@ from mmsearch.errors import UsageError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS
 from mmsearch.records import FieldName, FloatArray, Modality
 
+_LEAST_RANKED = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -64,6 +66,11 @@ class Request:
             raise UsageError(f"rerank is {self.rerank!r}; choose one of {', '.join(SCORERS)}")
         if not 0 <= self.min_relevance <= 1:
             raise UsageError(f"min_relevance is {self.min_relevance}; it is between 0 and 1")
+
+    @property
+    def depth(self) -> int:
+        """How many items each field is to yield; ranks must not hang on how many are asked for."""
+        return max(self.k, _LEAST_RANKED) if self.rerank == "rrf" else self.k
 
     @property
     def looks_closely(self) -> bool:

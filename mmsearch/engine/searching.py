@@ -47,10 +47,12 @@ def run_search(
     approximate = {name.modality for name in asked[0].bridged}
     load = cache(partial(load_chunk, view))  # queries of a batch have hits in common
 
+    shown = allowed & view.holders(frozenset(p.field.info.name for p in probes if p.shown))
+
     def find(some: slice) -> list[tuple[Mapping[int, float], Sequence[Chunks]]]:
-        words = [_words(view, catalog, allowed, request, a) for a in asked[some]]
+        words = [_words(view, catalog, shown, request, a) for a in asked[some]]
         items = [np.array(sorted(mine), np.int64) for mine in words]
-        looked = look([probe.part(some) for probe in probes], request.k, items)
+        looked = look([probe.part(some) for probe in probes], request.depth, items)
         return list(zip(words, looked, strict=True))
 
     gallery = sum(probe.allowed.count for probe in probes if probe.shown)
@@ -138,8 +140,8 @@ def _hits(
     signals = Signals(pool.evidence[items.places], items.evidence, lexical)
     shares, likely = SCORERS[request.rerank](signals), relevance(signals, gallery)
     totals = scores(shares)
-    best = np.lexsort((items.ids, -totals))[: request.k]
-    best = best[likely[best] >= request.min_relevance]
+    order = np.lexsort((items.ids, -totals))
+    best = order[likely[order] >= request.min_relevance][: request.k]
     of_chunks = (pool.cosines, pool.standings, pool.hubness, pool.judged)
     columns = [lexical[best], *(column[items.places[best]] for column in of_chunks)]
     table = zip(

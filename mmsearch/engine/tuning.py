@@ -12,7 +12,7 @@ from mmsearch.engine.embedding import embed_many, pointed
 from mmsearch.engine.query import Query
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.dense import effort
+from mmsearch.search.dense import effort, hubs_of
 from mmsearch.search.tuning import (
     REACHES,
     K,
@@ -124,7 +124,7 @@ class Tuner:
         if not len(vectors):
             return
         self._progress(f"{asked} to {name}: {field.rows:,} vectors, {field.info.recipe}")
-        found = exact(field, vectors, K + 1, self._view.alive(name))
+        found = exact(field, vectors, K + 1, self._view.alive(name), hubs_of(field, [asked]))
         yield _Direction(name, field, asked, vectors, _others(found, own))
 
     def _queries(
