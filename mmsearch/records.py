@@ -204,6 +204,7 @@ class Hit:
             they count.
         approximate: Whether query and hit share no space, so that texts stood between them.
         shares: What the score is the sum of, by name.
+        duplicates: Items that are near-duplicates of it, where they were to be folded.
     """
 
     rank: int
@@ -216,6 +217,7 @@ class Hit:
     signals: Mapping[str, float]
     approximate: bool = False
     shares: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    duplicates: tuple[Item, ...] = ()
 
     def explain(self) -> list[str]:
         """Return why the hit stands where it does, a line each."""
@@ -234,4 +236,7 @@ class Hit:
             lines.append(f"the model's re-ranker adds {signals['judged']:.3f}")
         if self.approximate:
             lines.append("query and hit share no space: texts stand between them")
+        if self.duplicates:
+            names = ", ".join(item.name for item in self.duplicates)
+            lines.append(f"stands for {len(self.duplicates)} more that are like it: {names}")
         return [line for line in lines if line]

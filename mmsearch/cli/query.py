@@ -57,6 +57,9 @@ def query(
     min_relevance: Annotated[
         float, typer.Option(help="Leave out what is less likely to be relevant, 0 to 1.")
     ] = 0.0,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Show one of pictures that are nearly the same.")
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why each hit stands where it does.")
     ] = False,
@@ -83,6 +86,7 @@ def query(
         "where": where,
         "rerank": rerank,
         "min_relevance": min_relevance,
+        "dedupe": dedupe,
     }
     if template:
         options["templates"] = template

@@ -255,6 +255,7 @@ class Index(Closing):
         where: str | None = None,
         rerank: str = DEFAULT_SCORER,
         min_relevance: float = 0.0,
+        dedupe: bool = False,
         templates: str | Sequence[str] = (),
     ) -> list[Hit]:
         """Find the items that fit a query best.
@@ -273,6 +274,8 @@ class Index(Closing):
             rerank: The fusion scorer: ``convex``, ``rrf``, or ``none`` for the vectors alone
                 (docs/ranking.md).
             min_relevance: Hits whose ``relevance`` is lower are left out, 0 to 1.
+            dedupe: Whether a hit stands for those that are near-duplicates of it, its
+                ``duplicates``; pictures are read again for it.
             templates: Sentences with ``{}`` where the words go; what they say is averaged.
 
         Returns:
@@ -289,7 +292,13 @@ class Index(Closing):
         vectors = {} if vector is None else given([vector], space, self.model)[0]
         query = Query(text, image, audio, sentences(templates), vectors, exclude, weights)
         return self.search_many(
-            [query], target=target, k=k, where=where, rerank=rerank, min_relevance=min_relevance
+            [query],
+            target=target,
+            k=k,
+            where=where,
+            rerank=rerank,
+            min_relevance=min_relevance,
+            dedupe=dedupe,
         )[0]
 
     def search_many(
@@ -303,6 +312,7 @@ class Index(Closing):
         where: str | None = None,
         rerank: str = DEFAULT_SCORER,
         min_relevance: float = 0.0,
+        dedupe: bool = False,
         templates: str | Sequence[str] = (),
         failed: Failed | None = None,
     ) -> list[list[Hit]]:
@@ -319,6 +329,7 @@ class Index(Closing):
             where: Expression over columns.
             rerank: The fusion scorer.
             min_relevance: Hits whose ``relevance`` is lower are left out.
+            dedupe: Whether a hit stands for those that are near-duplicates of it.
             templates: Sentences around the words of texts; a query has its own.
             failed: Called with the number of each query that cannot be decoded, and why: it finds
                 nothing. By default the first such error is raised.
@@ -329,7 +340,7 @@ class Index(Closing):
         model = self.model
         asked = given_queries(queries, vectors, space, templates, model)
         embedded = embed_many(asked, model, failed or refuse)
-        request = Request(modalities(target) or (), k, where, rerank, min_relevance)
+        request = Request(modalities(target) or (), k, where, rerank, min_relevance, dedupe)
         found: list[list[Hit]] = [[] for _ in asked]
         for some in (some for kind in alike(asked, embedded) for some in batches(kind, BATCH)):
             of_one_kind = [asked[n] for n in some], [embedded[n] for n in some]

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmsearch.engine.embedding import Embedded
+from mmsearch.engine.folding import WIDER
 from mmsearch.engine.judging import Judging
 from mmsearch.errors import UsageError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS
@@ -48,6 +49,7 @@ class Request:
         where: Expression over columns that items must satisfy.
         rerank: The fusion scorer; with ``none`` nothing counts but the vectors of what is found.
         min_relevance: Items that are less likely to be relevant are left out.
+        dedupe: Whether a hit stands for those that are near-duplicates of it.
 
     Raises:
         UsageError: A value makes no sense.
@@ -58,6 +60,7 @@ class Request:
     where: str | None = None
     rerank: str = DEFAULT_SCORER
     min_relevance: float = 0.0
+    dedupe: bool = False
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -70,7 +73,8 @@ class Request:
     @property
     def depth(self) -> int:
         """How many items each field is to yield; ranks must not hang on how many are asked for."""
-        return max(self.k, _LEAST_RANKED) if self.rerank == "rrf" else self.k
+        k = WIDER * self.k if self.dedupe else self.k
+        return max(k, _LEAST_RANKED) if self.rerank == "rrf" else k
 
     @property
     def looks_closely(self) -> bool:

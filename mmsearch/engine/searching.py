@@ -4,20 +4,18 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
 from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.engine.chunks import EmbeddedChunk, load_chunk
+from mmsearch.engine.answers import Answers
 from mmsearch.engine.probes import probes_of
 from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import DamagedIndexError, UsageError
-from mmsearch.fuse import SCORERS, Shares, Signals, relevance, scores
 from mmsearch.records import FieldName, Hit, Modality
-from mmsearch.search.pool import Pool, best_words, pooled
+from mmsearch.search.pool import best_words, pooled
 from mmsearch.search.probing import Chunks, look
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.metadata import CHUNK_BITS
@@ -44,9 +42,6 @@ def run_search(
     """
     allowed = allowed_items(view, catalog, request.where)
     probes = list(probes_of(view, request, asked, allowed))
-    approximate = {name.modality for name in asked[0].bridged}
-    load = cache(partial(load_chunk, view))  # queries of a batch have hits in common
-
     shown = allowed & view.holders(frozenset(p.field.info.name for p in probes if p.shown))
 
     def find(some: slice) -> list[tuple[Mapping[int, float], Sequence[Chunks]]]:
@@ -56,11 +51,10 @@ def run_search(
         return list(zip(words, looked, strict=True))
 
     gallery = sum(probe.allowed.count for probe in probes if probe.shown)
+    approximate = {name.modality for name in asked[0].bridged}
+    answers = Answers(view, request, gallery, approximate)
     with _in_blocks(find, len(asked)) as found:
-        return [
-            _hits(load, pooled(chunks), words, request, gallery, approximate)
-            for words, chunks in found
-        ]
+        return [answers.hits(pooled(chunks), words) for words, chunks in found]
 
 
 @contextmanager
@@ -123,76 +117,6 @@ def _found_by_words(
         if len(kept) >= LEXICAL_CANDIDATES or len(found) < count:
             return best_words(kept[:LEXICAL_CANDIDATES])
         count *= 16
-
-
-def _hits(
-    load: Callable[[int], EmbeddedChunk],
-    pool: Pool,
-    words: Mapping[int, float],
-    request: Request,
-    gallery: int,
-    approximate: Collection[Modality],
-) -> list[Hit]:
-    items = pool.items()
-    lexical = np.zeros(len(items.ids), np.float32)
-    if words:
-        lexical[:] = [words.get(i, 0.0) for i in items.ids.tolist()]
-    signals = Signals(pool.evidence[items.places], items.evidence, lexical)
-    shares, likely = SCORERS[request.rerank](signals), relevance(signals, gallery)
-    totals = scores(shares)
-    order = np.lexsort((items.ids, -totals))
-    best = order[likely[order] >= request.min_relevance][: request.k]
-    of_chunks = (pool.cosines, pool.standings, pool.hubness, pool.judged)
-    columns = [lexical[best], *(column[items.places[best]] for column in of_chunks)]
-    table = zip(
-        pool.chunk_ids[items.places[best]].tolist(),
-        zip(totals[best].tolist(), likely[best].tolist(), strict=True),
-        map(_signals, *(column.tolist() for column in columns)),
-        _by_item(shares, best),
-        strict=True,
-    )
-    return [
-        _hit(rank, *numbers, load(chunk_id), found, mine, approximate)
-        for rank, (chunk_id, numbers, found, mine) in enumerate(table, start=1)
-    ]
-
-
-def _signals(
-    lexical: float, cosine: float, standing: float, hubness: float, judged: float
-) -> dict[str, float]:
-    found = {"cosine": cosine, "lexical": lexical, "standing": standing}
-    rare = {"hubness": hubness, "judged": judged}
-    return found | {name: value for name, value in rare.items() if value}
-
-
-def _by_item(shares: Shares, best: NDArray[np.int64]) -> Iterator[dict[str, float]]:
-    """Yield for some items what their scores are made of, without what is nothing."""
-    for row in zip(*(share[best].tolist() for share in shares.values()), strict=True):
-        yield {name: value for name, value in zip(shares, row, strict=True) if value}
-
-
-def _hit(
-    rank: int,
-    score: float,
-    probability: float,
-    found: EmbeddedChunk,
-    signals: Mapping[str, float],
-    shares: Mapping[str, float],
-    approximate: Collection[Modality],
-) -> Hit:
-    by_texts = found.part.modality in approximate
-    return Hit(
-        rank,
-        score,
-        probability,
-        found.item,
-        found.part,
-        found.chunk,
-        found.text,
-        signals,
-        by_texts,
-        shares,
-    )
 
 
 def resolve_targets(
