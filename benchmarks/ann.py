@@ -120,9 +120,15 @@ class BareFaiss:
         self._index: Any = faiss.deserialize_index(np.array(codebook))
         self._ivf: Any = faiss.extract_index_ivf(self._index)
         self.code_bytes = self._ivf.sa_code_size()
+        chain: Any = getattr(self._index, "chain", None)
+        self._rotations = [chain.at(at) for at in range(chain.size())] if chain else []
         rows = np.concatenate(codes).reshape(-1, self.code_bytes)
         self._ivf.add_sa_codes(rows, np.arange(len(rows)))
-        self.nprobe = self._ivf.nprobe = lists_to_probe(self._ivf.nlist, across=True)
+        lists: Any = faiss.downcast_index(self._ivf)
+        if lists.pq.nbits == 4:  # codes that FAISS scans in registers
+            lists = faiss.IndexIVFPQFastScan(lists)
+        self._lists = lists
+        self.nprobe = self._lists.nprobe = lists_to_probe(self._ivf.nlist, across=True)
         centroids = self._ivf.quantizer.reconstruct_n(0, self._ivf.nlist)
         self._squares = np.square(centroids).sum(axis=1)
 
@@ -137,10 +143,12 @@ class BareFaiss:
 
     def _proposed(self, asked: FloatArray) -> NDArray[np.int64]:
         """Return the rows that the codes propose, of the lists that are nearest by distance."""
+        for rotation in self._rotations:
+            asked = rotation.apply(asked)
         stretch = np.float32(1 / (2 * REACH))
         distances, lists = self._ivf.quantizer.search(stretch * asked, self.nprobe)
         products = (stretch**2 + self._squares[lists] - distances) / (2 * stretch)
-        found: NDArray[np.int64] = self._ivf.search_preassigned(asked, DEPTH, lists, products)[1]
+        found: NDArray[np.int64] = self._lists.search_preassigned(asked, DEPTH, lists, products)[1]
         return found
 
     def _best(self, query: FloatArray, rows: NDArray[np.int64]) -> NDArray[np.int64]:

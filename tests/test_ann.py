@@ -49,7 +49,13 @@ def test_a_recipe_whose_codes_cannot_be_kept_is_refused_by_name(recipe: str) -> 
         check_recipe(recipe, DIM)
 
 
-@pytest.mark.parametrize("recipe", ["IVF16,PQ8", "IVF4,SQ8", "IVF4,Flat", "PCA8,IVF4,PQ4", OPQ])
+FAST = ["OPQ8,IVF4,PQ8x4", "IVF4,PQ8x4", "PCA8,IVF4,PQ4x4"]
+"""Codes of 4 bits, which are arranged for fast scan."""
+
+
+@pytest.mark.parametrize(
+    "recipe", ["IVF16,PQ8", "IVF4,SQ8", "IVF4,Flat", "PCA8,IVF4,PQ4", OPQ, *FAST]
+)
 def test_codes_added_in_pieces_find_their_own_vectors(
     recipe: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

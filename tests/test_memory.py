@@ -15,7 +15,14 @@ from mmsearch import Index, Modality, UsageError
 from mmsearch.config import parse_size
 from mmsearch.records import FieldName
 from mmsearch.store import plan
-from mmsearch.store.ann import AnnIndex, check_recipe, choose_recipe, code_sizes, train_codebook
+from mmsearch.store.ann import (
+    AnnIndex,
+    check_recipe,
+    choose_recipe,
+    code_sizes,
+    form_of,
+    train_codebook,
+)
 from mmsearch.store.files import FileInfo
 from mmsearch.store.manifest import FieldInfo, Manifest, SegmentInfo
 from mmsearch.store.plan import MARK_BYTES, Plan, needed_bytes
@@ -31,8 +38,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "OUTGROWN", 10**6)
 
 
+def codes(recipe: str) -> str:
+    return recipe.rpartition(",")[2]
+
+
 def codes_of(index: Index) -> list[str]:
-    return [field.recipe.rpartition(",")[2] for field in index.info().fields]
+    return [codes(field.recipe) for field in index.info().fields]
 
 
 def budget(rows: int, code_bytes: int) -> int:
@@ -74,16 +85,16 @@ def test_the_largest_codes_that_fit_are_chosen(dim: int) -> None:
     for limit in (*sizes, 2 * dim, 0.5 * sizes[-1]):
         recipe = choose_recipe(10_000, dim, limit)
         check_recipe(recipe, dim)
-        chosen = code_sizes(dim)[recipe.partition(",")[2]]
+        chosen = code_sizes(dim)[form_of(recipe)]
         assert chosen == max((size for size in sizes if size <= limit), default=sizes[-1])
-    pq = {f"PQ{size}": size for size in (256, 128, 64, 32, 16)}
-    assert code_sizes(512) == {"SQ8": 512} | pq
+    pq = {f"OPQ{2 * size},IVF{{}},PQ{2 * size}x4": size for size in (256, 128, 64, 32, 16)}
+    assert code_sizes(512) == {"IVF{},SQ8": 512} | pq
 
 
 def test_every_code_takes_the_bytes_that_are_reckoned_with() -> None:
     vectors = clusters(0, 400)
-    for codes, size in code_sizes(DIM).items():
-        index = AnnIndex(np.frombuffer(train_codebook(f"IVF4,{codes}", vectors), np.uint8))
+    for form, size in code_sizes(DIM).items():
+        index = AnnIndex(np.frombuffer(train_codebook(form.format(4), vectors), np.uint8))
         assert index.encode(vectors).shape == (400, size + 1)  # and its list
 
 
@@ -92,11 +103,11 @@ def test_fields_share_the_budget_by_rows_and_dimensions() -> None:
     manifest = Manifest("m", (), memory_bytes=sum(f.rows * f.dim for f in fields))
     shared = Plan.of(manifest, fields)
     assert shared.dimension_bytes == 1
-    assert [shared.recipe_of(f).partition(",")[2] for f in fields] == ["PQ32", "PQ256"]
-    assert Plan.of(Manifest("m", ()), fields).recipe_of(fields[1]).endswith("PQ64")
+    assert [codes(shared.recipe_of(f)) for f in fields] == ["PQ64x4", "PQ512x4"]
+    assert Plan.of(Manifest("m", ()), fields).recipe_of(fields[1]).endswith("PQ128x4")
     needed = needed_bytes(fields)
     least = Plan.of(Manifest("m", (), memory_bytes=needed), fields)
-    assert [least.recipe_of(f).partition(",")[2] for f in fields] == ["PQ2", "PQ128"]
+    assert [codes(least.recipe_of(f)) for f in fields] == ["PQ4x4", "PQ256x4"]
 
 
 def test_codes_shrink_as_the_index_grows_and_grow_when_it_shrinks(
@@ -110,7 +121,7 @@ def test_codes_shrink_as_the_index_grows_and_grow_when_it_shrinks(
         for name in ("a", "b", "c"):
             index.add_vectors(tmp_path / f"{name}.npy")
             seen += codes_of(index)
-        assert seen == ["SQ8", "PQ8", "PQ1"]  # of 17.3 bytes a vector, 18 are marks
+        assert seen == ["SQ8", "PQ16x4", "PQ2x4"]  # of 17.3 bytes a vector, 18 are marks
         assert "even the smallest codes need 0.1 MB of memory, more than the 0.1 MB" in caplog.text
         assert index.verify() == []
         (hit,) = index.search(vector=clusters(3, ROWS)[7], k=1)
@@ -130,7 +141,7 @@ def test_without_a_budget_nothing_changes(
     index = make_index()
     index.add_vectors(tmp_path / "a.npy")
     index.compact()
-    assert codes_of(index) == ["PQ4"]
+    assert codes_of(index) == ["PQ8x4"]
     assert index.info().memory_bytes is None
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
 

@@ -42,10 +42,10 @@ def run_search(
     """
     allowed = allowed_items(view, catalog, request.where)
     probes = list(probes_of(view, request, asked, allowed))
-    shown = allowed & view.holders(frozenset(p.field.info.name for p in probes if p.shown))
+    shown = frozenset(probe.field.info.name for probe in probes if probe.shown)
 
     def find(some: slice) -> list[tuple[Mapping[int, float], Sequence[Chunks]]]:
-        words = [_words(view, catalog, shown, request, a) for a in asked[some]]
+        words = [_words(view, catalog, allowed, request, a, shown) for a in asked[some]]
         items = [np.array(sorted(mine), np.int64) for mine in words]
         looked = look([probe.part(some) for probe in probes], request.depth, items)
         return list(zip(words, looked, strict=True))
@@ -92,15 +92,21 @@ def _refuse_old(catalog: Catalog, view: View) -> None:
 
 
 def _words(
-    view: View, catalog: Catalog, allowed: NDArray[np.bool_], request: Request, asked: Asked
+    view: View,
+    catalog: Catalog,
+    allowed: NDArray[np.bool_],
+    request: Request,
+    asked: Asked,
+    shown: frozenset[FieldName],
 ) -> Mapping[int, float]:
     """Return the lexical score of the items that hold words of the query, or unwanted ones."""
-    if not request.looks_closely:
-        return {}
     words = {} if asked.words is None else {asked.words: 1.0}
-    total: dict[int, float] = {}
-    for text, weight in (*words.items(), *((t, -w) for t, w in asked.unwanted.items())):
-        for item_id, score in _found_by_words(view, catalog, allowed, text).items():
+    weights = [*words.items(), *((text, -weight) for text, weight in asked.unwanted.items())]
+    if not weights or not request.looks_closely:
+        return {}
+    findable, total = allowed & view.holders(shown), dict[int, float]()
+    for text, weight in weights:
+        for item_id, score in _found_by_words(view, catalog, findable, text).items():
             total[item_id] = total.get(item_id, 0.0) + weight * score
     return total
 

@@ -137,8 +137,9 @@ def _joined(
     probe: Probe, number: int, chunks: Chunks, level: Level, items: NDArray[np.int64]
 ) -> Chunks:
     """Return a query's chunks together with those of the items that are not among them."""
-    missing = np.setdiff1d(items, chunks.ids >> CHUNK_BITS)
-    rows = _rows_of_items(probe, missing)
+    if not len(items):
+        return chunks
+    rows = _rows_of_items(probe, np.setdiff1d(items, chunks.ids >> CHUNK_BITS))
     if not len(rows):
         return chunks
     cosines = score_rows(probe.field, rows, probe.queries[number])

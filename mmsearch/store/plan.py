@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from mmsearch.store.ann import choose_recipe, code_sizes, rows_to_train
+from mmsearch.store.ann import choose_recipe, code_sizes, form_of, rows_to_train
 from mmsearch.store.manifest import EXACT, FieldInfo, Manifest
 
 EXACT_ROWS = 50_000
@@ -47,7 +47,8 @@ class Plan:
         if info.codebook is None or info.rows >= OUTGROWN * info.trained_rows:
             return True
         limit, sizes = self._code_bytes(info), code_sizes(info.dim)
-        return limit is not None and _codes(sizes, info.recipe) > max(limit, min(sizes.values()))
+        size = sizes.get(form_of(info.recipe), info.dim)
+        return limit is not None and size > max(limit, min(sizes.values()))
 
     def _code_bytes(self, info: FieldInfo) -> float | None:
         """What a code may take, with a budget."""
@@ -73,8 +74,3 @@ def needed_bytes(fields: Sequence[FieldInfo]) -> int:
 
 def _dimensions(fields: Sequence[FieldInfo]) -> int:
     return sum(info.rows * info.dim for info in fields)
-
-
-def _codes(sizes: dict[str, int], recipe: str) -> int:
-    """Return the size of the codes in a recipe that was chosen."""
-    return sizes[recipe.partition(",")[2]]

@@ -93,5 +93,6 @@ def load_runs(
         index = AnnIndex(codebook)
         for piece in codes(start, rows):
             index.add(piece.reshape(-1, index.code_bytes), start + index.rows)
+        index.pack()
         runs.append(Run(index, start, rows))
     return Runs(tuple(runs))
