@@ -7,7 +7,7 @@ Run: ``python benchmarks/cost.py``; it measures nothing. Bytes of records are th
 from dataclasses import dataclass
 
 from mmsearch.search.dense import FIRST_DEPTH, lists_to_probe
-from mmsearch.store.ann import choose_recipe, nlist_of, training_rows
+from mmsearch.store.ann import choose_recipe, code_sizes, form_of, nlist_of, training_rows
 from mmsearch.store.plan import EXACT_ROWS, MARK_BYTES
 
 DIM = 512
@@ -18,8 +18,10 @@ CAPTION_BYTES = 597
 """What a caption of ten words adds: 2,574 bytes measured, less those 1,977."""
 ID_BYTES = 8
 LIST_ROUNDS = 4
-PQ_ROUNDS, PQ_ROWS, CENTROIDS = 25, 65_536, 256
-"""FAISS's own for the product quantiser."""
+PQ_ROUNDS, PQ_ROWS, CENTROIDS = 25, 4_096, 16
+"""FAISS's own for the product quantiser, at 4 bits."""
+ROTATIONS, ROTATION_ROWS = 10, 32_768
+"""Rounds of OPQ; each turns the rows once, and decomposes a matrix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Cost:
         if rows < EXACT_ROWS:
             return cls(rows, "exact", 0, 0, 0)
         recipe = choose_recipe(rows, DIM)
-        lists, code_bytes = nlist_of(recipe) or 0, int(recipe.partition("PQ")[2])
+        lists, code_bytes = nlist_of(recipe) or 0, code_sizes(DIM)[form_of(recipe)]
         return cls(rows, recipe, lists, code_bytes, min(rows, training_rows(recipe, DIM)))
 
     def figures(self) -> list[str]:
@@ -71,10 +73,11 @@ class Cost:
     def _train(self) -> int:
         lists = LIST_ROUNDS * self.training * self.nlist * DIM
         codes = PQ_ROUNDS * min(self.training, PQ_ROWS) * CENTROIDS * DIM
-        return lists + codes if self.nlist else 0
+        rotation = ROTATIONS * min(self.training, ROTATION_ROWS) * DIM * DIM
+        return lists + codes + rotation if self.nlist else 0
 
     def _assign(self) -> int:
-        return self.rows * (self.nlist + CENTROIDS) * DIM if self.nlist else 0
+        return self.rows * (self.nlist + DIM + CENTROIDS) * DIM if self.nlist else 0
 
     def _query(self) -> tuple[int, int, int]:
         """Return the work of choosing lists, of scanning them, and of exact scores."""
