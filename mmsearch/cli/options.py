@@ -53,7 +53,7 @@ TargetOption: TypeAlias = Annotated[
     ),
 ]
 RerankOption: TypeAlias = Annotated[
-    Literal["convex", "rrf", "none"],
+    Literal["convex", "rrf", "none", "mlp", "attention"],
     typer.Option(help="How hits are scored: none for vectors alone; see docs/ranking.md."),
 ]
 TemplateOption: TypeAlias = Annotated[

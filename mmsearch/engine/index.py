@@ -17,6 +17,7 @@ from mmsearch.encode.registry import lost_path
 from mmsearch.engine.add import Adder
 from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
+from mmsearch.engine.fusing import Scoring
 from mmsearch.engine.given import given, given_queries
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
@@ -273,8 +274,8 @@ class Index(Closing):
             target: Modalities of the parts to be found; all by default.
             k: How many items.
             where: Expression over columns that items must satisfy (docs/where.md).
-            rerank: The fusion scorer: ``convex``, ``rrf``, or ``none`` for the vectors alone
-                (docs/ranking.md).
+            rerank: The fusion scorer: ``convex``, ``rrf``, ``none`` for the vectors alone, or one
+                that was fitted to the index, ``mlp`` or ``attention`` (docs/ranking.md).
             min_relevance: Hits whose ``relevance`` is lower are left out, 0 to 1.
             templates: Sentences with ``{}`` where the words go; what they say is averaged.
 
@@ -347,6 +348,7 @@ class Index(Closing):
         queries: Sequence[Query],
         vectors: Sequence[dict[str, FloatArray]],
         request: Request,
+        score: Scoring | None = None,
     ) -> list[list[Hit]]:
         bank = banks(model, vectors[0], request.targets)
 
@@ -363,7 +365,7 @@ class Index(Closing):
                 for query, mine in zip(queries, vectors, strict=True)
             ]
             targets = resolve_targets(view, vectors[0], asked[0].bridged, request.targets)
-            return run_search(view, catalog, replace(request, targets=targets), asked)
+            return run_search(view, catalog, replace(request, targets=targets), asked, score)
 
         looks_up = request.where is not None or any(query.text for query in queries)
         return self._from_one_commit(hits, looks_up=looks_up)

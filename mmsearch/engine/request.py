@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from mmsearch.engine.judging import Judging
 from mmsearch.errors import UsageError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS
+from mmsearch.fuse.candidates import DEPTH
+from mmsearch.fuse.learned import Learned
 from mmsearch.records import FieldName, FloatArray, Modality
 
 
@@ -52,10 +54,16 @@ class Request:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UsageError(f"k is {self.k}; ask for at least one hit")
-        if self.rerank not in SCORERS:
-            raise UsageError(f"rerank is {self.rerank!r}; choose one of {', '.join(SCORERS)}")
+        names = (*SCORERS, *Learned)
+        if self.rerank not in names:
+            raise UsageError(f"rerank is {self.rerank!r}; choose one of {', '.join(names)}")
         if not 0 <= self.min_relevance <= 1:
             raise UsageError(f"min_relevance is {self.min_relevance}; it is between 0 and 1")
+
+    @property
+    def depth(self) -> int:
+        """How many items are to be found: a learned scorer judges more than are asked for."""
+        return self.k if self.rerank in SCORERS else max(self.k, DEPTH)
 
     @property
     def looks_closely(self) -> bool:

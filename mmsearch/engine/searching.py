@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.engine.chunks import EmbeddedChunk, load_chunk
+from mmsearch.engine.fusing import Found, Scoring, scoring
 from mmsearch.engine.probes import probes_of
 from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import DamagedIndexError, UsageError
-from mmsearch.fuse import SCORERS, Signals, relevance
+from mmsearch.fuse import relevance
 from mmsearch.records import FieldName, Hit, Modality
-from mmsearch.search.pool import Pool, best_words, pooled
+from mmsearch.search.pool import best_words, pooled
 from mmsearch.search.probing import Chunks, look
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.metadata import CHUNK_BITS
@@ -26,11 +27,15 @@ from mmsearch.store.reader import View
 LEXICAL_CANDIDATES = 200
 _BLOCK = 64
 """Queries of a batch that a thread takes at a time, at the most."""
-Found = TypeVar("Found")
+Taken = TypeVar("Taken")
 
 
 def run_search(
-    view: View, catalog: Catalog, request: Request, asked: Sequence[Asked]
+    view: View,
+    catalog: Catalog,
+    request: Request,
+    asked: Sequence[Asked],
+    score: Scoring | None = None,
 ) -> list[list[Hit]]:
     """Return for each query the k best items, best first; fewer only where there are no more.
 
@@ -41,7 +46,9 @@ def run_search(
         catalog: Its words and columns.
         request: What is to be found.
         asked: Queries, all with vectors in the same spaces.
+        score: Gives scores to what is found, instead of the scorer that is asked for.
     """
+    score = score or scoring(view, request.rerank)
     allowed = allowed_items(view, catalog, request.where)
     probes = list(probes_of(view, request, asked, allowed))
     approximate = {name.modality for name in asked[0].bridged}
@@ -50,19 +57,24 @@ def run_search(
     def find(some: slice) -> list[tuple[Mapping[int, float], Sequence[Chunks]]]:
         words = [_words(view, catalog, allowed, request, a.words) for a in asked[some]]
         items = [np.array(sorted(mine), np.int64) for mine in words]
-        looked = look([probe.part(some) for probe in probes], request.k, items)
+        looked = look([probe.part(some) for probe in probes], request.depth, items)
         return list(zip(words, looked, strict=True))
 
-    gallery = sum(probe.allowed.count for probe in probes if probe.shown)
     with _in_blocks(find, len(asked)) as found:
         return [
-            _hits(load, pooled(chunks), words, request, gallery, approximate)
-            for words, chunks in found
+            _hits(
+                load,
+                Found.of(n, asked[n], request, probes, pooled(chunks), words),
+                score,
+                request,
+                approximate,
+            )
+            for n, (words, chunks) in enumerate(found)
         ]
 
 
 @contextmanager
-def _in_blocks(find: Callable[[slice], list[Found]], count: int) -> Iterator[Iterator[Found]]:
+def _in_blocks(find: Callable[[slice], list[Taken]], count: int) -> Iterator[Iterator[Taken]]:
     """Yield what is found for each of some queries, while all cores look for the next ones.
 
     FAISS and NumPy let go of Python's lock for most of their time. LMDB's transaction serves one
@@ -118,18 +130,13 @@ def _words(
 
 def _hits(
     load: Callable[[int], EmbeddedChunk],
-    pool: Pool,
-    words: Mapping[int, float],
+    found: Found,
+    score: Scoring,
     request: Request,
-    gallery: int,
     approximate: Collection[Modality],
 ) -> list[Hit]:
-    items = pool.items()
-    lexical = np.zeros(len(items.ids), np.float32)
-    if words:
-        lexical[:] = [words.get(i, 0.0) for i in items.ids.tolist()]
-    signals = Signals(items.evidence, lexical)
-    scores, likely = SCORERS[request.rerank](signals), relevance(signals, gallery)
+    pool, items, lexical = found.pool, found.items, found.signals.lexical
+    scores, likely = score(found), relevance(found.signals, found.gallery)
     best = np.lexsort((items.ids, -scores))[: request.k]
     best = best[likely[best] >= request.min_relevance]
     of_items = (column[best].tolist() for column in (scores, likely, lexical))

@@ -1,0 +1,100 @@
+"""What a learned scorer is shown of the first candidates of a query."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.records import FloatArray, Modality
+
+DEPTH = 200
+"""How many candidates a learned scorer puts in order; the others follow in the default's."""
+EMBEDDED = 100
+"""Of the first so many it is shown embeddings."""
+RIVALS = 50
+"""Of the first so many it is shown how like them the others are."""
+BLOCKS = 32
+"""The products of two embeddings' dimensions are put together into so many sums."""
+COLUMNS = (
+    *("behind the first", "log-odds", "ln rank", "words", "BM25"),
+    *(f"evidence by {modality}" for modality in Modality),
+    *(f"has {modality}" for modality in Modality),
+    *("cosine", "hubness", "judged"),
+)
+"""The signals of a candidate, each on a scale of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The n <= 200 first candidates of a query, best first by the default score.
+
+    Attributes:
+        scores: (n,) float32, the default's.
+        signals: (n, 14) float32, as ``COLUMNS`` names them.
+        products: (m, 32) float32, m <= 100: the products of the dimensions of a candidate's and the
+            query's embedding, summed in 32 blocks.
+        likeness: (m, r) float32, r <= 50: cosines of their embeddings with those of the first; 0
+            for those that lie in different spaces.
+    """
+
+    scores: FloatArray
+    signals: FloatArray
+    products: FloatArray
+    likeness: FloatArray
+
+
+def signal_rows(
+    scores: FloatArray,
+    words: FloatArray,
+    bm25: FloatArray,
+    parts: FloatArray,
+    chunks: FloatArray,
+    gallery: int,
+) -> FloatArray:
+    """Return the signals of candidates, (n, 14) float32, as ``COLUMNS`` names them.
+
+    Args:
+        scores: (n,), the default's, falling.
+        words: (n,), what words count in them.
+        bm25: (n,), as a share of the query's best possible.
+        parts: (n, 3): evidence by the modality of the item's parts; -inf where it has none.
+        chunks: (n, 3): cosine, hubness and judgement of what would be the hit.
+        gallery: Among how many vectors was searched.
+    """
+    has = np.isfinite(parts)
+    columns = (
+        scores - scores.max(initial=-np.inf),
+        scores - np.log(max(1, gallery)),
+        np.log(np.arange(1, len(scores) + 1)),
+        words,
+        bm25,
+        np.where(has, parts, 0),
+        has,
+        chunks,
+    )
+    return np.column_stack(columns).astype(np.float32)
+
+
+def block_products(vectors: FloatArray, query: FloatArray) -> FloatArray:
+    """Return the products of (n, dim) embeddings with a query's, in blocks of dims: (n, 32)."""
+    starts = np.arange(BLOCKS) * len(query) // BLOCKS
+    return np.asarray(np.add.reduceat(vectors * query, starts, axis=1), np.float32)
+
+
+def put_first(scores: FloatArray, first: NDArray[np.int64], learned: FloatArray) -> FloatArray:
+    """Return (n,) scores in which some have learned ones, and the others stay behind them.
+
+    Args:
+        scores: (n,) float32, the default's.
+        first: (m,) int64: which have learned scores.
+        learned: (m,) float32.
+    """
+    others = np.ones(len(scores), bool)
+    others[first] = False
+    if not others.any() or not len(first):
+        down = np.float32(0)
+    else:
+        down = min(np.float32(0), learned.min() - scores[others].max() - np.float32(1))
+    found = scores + np.where(others, down, 0).astype(np.float32)
+    found[first] = learned
+    return found
