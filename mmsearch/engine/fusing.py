@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import TypeAlias
 
 import numpy as np
@@ -14,12 +13,10 @@ from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import UsageError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS, Signals
 from mmsearch.fuse.candidates import (
-    BLOCKS,
     DEPTH,
     EMBEDDED,
     RIVALS,
     Candidates,
-    block_products,
     put_first,
     signal_rows,
 )
@@ -121,48 +118,51 @@ def first_candidates(found: Found, *, embedded: bool) -> tuple[NDArray[np.int64]
         embedded: Whether embeddings are to be looked at.
     """
     scores = SCORERS[DEFAULT_SCORER](found.signals)
-    first = np.lexsort((found.items.ids, -scores))[:DEPTH]
+    first = np.lexsort((found.items.ids, -scores))[: EMBEDDED if embedded else DEPTH]
     places, pool = found.items.places[first], found.pool
+    parts = _parts(found, found.items.ids[first])
     signals = signal_rows(
         scores[first],
         (scores - found.signals.evidence)[first],
         found.signals.lexical[first],
-        _parts(found, found.items.ids[first]),
+        np.where(parts < 0, -np.inf, pool.evidence[parts]),
         np.column_stack([pool.cosines[places], pool.hubness[places], pool.judged[places]]),
         found.gallery,
     )
-    seen = places[: EMBEDDED if embedded else 0]
-    return first, Candidates(scores[first], signals, *_embedded(found, seen))
+    likeness = _likeness(found, parts, RIVALS if embedded else 0)
+    return first, Candidates(scores[first], signals, likeness)
 
 
-def _parts(found: Found, items: NDArray[np.int64]) -> FloatArray:
-    """Return the evidence of items by the modality of their parts, (n, 3); -inf without one."""
-    order = np.argsort(items)
-    owners = found.pool.chunk_ids >> CHUNK_BITS
-    at = np.searchsorted(items[order], owners) % len(items)
-    rows = order[at]
+def _parts(found: Found, items: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where in the pool the best chunk of each modality is, (n, 3); -1 without one."""
+    pool, order = found.pool, np.argsort(items)
+    rising = np.argsort(pool.evidence)  # of several chunks the last one stays
+    owners = pool.chunk_ids[rising] >> CHUNK_BITS
+    rows = order[np.searchsorted(items[order], owners) % len(items)]
     kept = items[rows] == owners
-    modalities = list(Modality)
-    columns = np.array([modalities.index(p.field.info.name.modality) for p in found.probes])
-    parts = np.full((len(items), len(modalities)), -np.inf, np.float32)
-    where = rows[kept], columns[found.pool.fields[kept]]
-    np.maximum.at(parts, where, found.pool.evidence[kept])
+    modalities = [list(Modality).index(p.field.info.name.modality) for p in found.probes]
+    columns = np.array(modalities)[pool.fields[rising]]
+    parts = np.full((len(items), len(Modality)), -1, np.int64)
+    parts[rows[kept], columns[kept]] = rising[kept]
     return parts
 
 
-def _embedded(found: Found, places: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-    """Return the products with the query (m, 32) and the likeness (m, r) of some chunks."""
-    products = np.zeros((len(places), BLOCKS), np.float32)
-    likeness = np.zeros((len(places), len(places)), np.float32)
-    seen: list[tuple[str, NDArray[np.int64], FloatArray]] = []
+def _likeness(found: Found, parts: NDArray[np.int64], rivals: int) -> NDArray[np.float16]:
+    """Return how alike parts of items are, (3, n, r): chunks of one field, by their cosines.
+
+    Args:
+        found: What was found.
+        parts: (n, 3), see :func:`_parts`.
+        rivals: With how many of the first items all are compared.
+    """
+    likeness = np.zeros((len(Modality), len(parts), min(len(parts), rivals)), np.float16)
+    fields = np.where(parts < 0, -1, found.pool.fields[parts])
     for number, probe in enumerate(found.probes):
-        mine = np.flatnonzero(found.pool.fields[places] == number)
-        if len(mine):
-            rows = probe.field.find(found.pool.chunk_ids[places[mine]])
-            vectors = probe.field.gather(rows)
-            products[mine] = block_products(vectors, probe.queries[found.number])
-            seen.append((probe.field.info.name.space, mine, unit(vectors)))
-    for (space, mine, vectors), (other, theirs, others) in product(seen, seen):
-        if space == other:
-            likeness[np.ix_(mine, theirs)] = vectors @ others.T
-    return products, likeness[:, :RIVALS]
+        mine, modality = np.nonzero(fields == number)
+        if rivals and len(mine):
+            rows = probe.field.find(found.pool.chunk_ids[parts[mine, modality]])
+            vectors = unit(probe.field.gather(rows))
+            first = mine < rivals
+            cosines = np.vecdot(vectors[:, None], vectors[first])  # BLAS would wake its threads
+            likeness[modality[0]][np.ix_(mine, mine[first])] = cosines.astype(np.float16)
+    return likeness

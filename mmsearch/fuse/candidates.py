@@ -10,11 +10,9 @@ from mmsearch.records import FloatArray, Modality
 DEPTH = 200
 """How many candidates a learned scorer puts in order; the others follow in the default's."""
 EMBEDDED = 100
-"""Of the first so many it is shown embeddings."""
-RIVALS = 50
-"""Of the first so many it is shown how like them the others are."""
-BLOCKS = 32
-"""The products of two embeddings' dimensions are put together into so many sums."""
+"""How many, where their embeddings are looked at."""
+RIVALS = 32
+"""How many of those the others are compared with."""
 COLUMNS = (
     *("behind the first", "log-odds", "ln rank", "words", "BM25"),
     *(f"evidence by {modality}" for modality in Modality),
@@ -26,21 +24,19 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The n <= 200 first candidates of a query, best first by the default score.
+    """The n first candidates of a query, best first by the default score.
 
     Attributes:
         scores: (n,) float32, the default's.
         signals: (n, 14) float32, as ``COLUMNS`` names them.
-        products: (m, 32) float32, m <= 100: the products of the dimensions of a candidate's and the
-            query's embedding, summed in 32 blocks.
-        likeness: (m, r) float32, r <= 50: cosines of their embeddings with those of the first; 0
-            for those that lie in different spaces.
+        likeness: (3, n, r) float16, r <= 32: for each modality cosines of the candidates'
+            embeddings with those of the first r; 0 where either has none. r is 0 where embeddings
+            are not looked at.
     """
 
     scores: FloatArray
     signals: FloatArray
-    products: FloatArray
-    likeness: FloatArray
+    likeness: NDArray[np.float16]
 
 
 def signal_rows(
@@ -73,12 +69,6 @@ def signal_rows(
         chunks,
     )
     return np.column_stack(columns).astype(np.float32)
-
-
-def block_products(vectors: FloatArray, query: FloatArray) -> FloatArray:
-    """Return the products of (n, dim) embeddings with a query's, in blocks of dims: (n, 32)."""
-    starts = np.arange(BLOCKS) * len(query) // BLOCKS
-    return np.asarray(np.add.reduceat(vectors * query, starts, axis=1), np.float32)
 
 
 def put_first(scores: FloatArray, first: NDArray[np.int64], learned: FloatArray) -> FloatArray:

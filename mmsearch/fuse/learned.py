@@ -53,11 +53,8 @@ def _mlp(arrays: Arrays, candidates: Candidates) -> FloatArray:
 
 def _attention(arrays: Arrays, candidates: Candidates) -> FloatArray:
     """Pre-norm layers (Xiong et al. 2020, arXiv 2002.04745, figure 1) without positions."""
-    seen = len(candidates.products)
     x = _linear(arrays, "first", _scaled(arrays, "signals", candidates.signals))
-    x[:seen] += _linear(arrays, "embedded", _scaled(arrays, "products", candidates.products))
-    likeness = np.zeros((len(x), candidates.likeness.shape[1]), np.float32)
-    likeness[:seen] = candidates.likeness
+    likeness = candidates.likeness.astype(np.float32)
     for name in (f"layers.{number}" for number in range(LAYERS)):
         x = x + _mixed(arrays, name, _normed(arrays, f"{name}.before_mixing", x), likeness)
         hidden = _linear(arrays, f"{name}.up", _normed(arrays, f"{name}.before_up", x))
@@ -68,14 +65,14 @@ def _attention(arrays: Arrays, candidates: Candidates) -> FloatArray:
 def _mixed(arrays: Arrays, name: str, x: FloatArray, likeness: FloatArray) -> FloatArray:
     """Attention of all to the first ones (Vaswani et al. 2017, arXiv 1706.03762, section 3.2).
 
-    Each head also counts, with a factor of its own, how like two candidates are.
+    Each head also counts how alike two candidates are, with a factor for each modality.
     """
-    rivals = likeness.shape[1]
+    rivals = likeness.shape[2]
     rows = _linear(arrays, f"{name}.into_heads", x).reshape(len(x), 3, HEADS, -1)
     queries, keys, values = rows.transpose(1, 2, 0, 3)  # (heads, n, width / heads) each
     keys, values = keys[:, :rivals], values[:, :rivals]
     logits = queries @ keys.transpose(0, 2, 1) / np.float32(np.sqrt(queries.shape[2]))
-    logits += arrays[f"{name}.likeness"][:, None, None] * likeness
+    logits += np.tensordot(arrays[f"{name}.likeness"], likeness, 1)  # (heads, n, r)
     weights = np.exp(logits - logits.max(axis=2, keepdims=True))
     weights /= weights.sum(axis=2, keepdims=True)
     mixed = (weights @ values).transpose(1, 0, 2).reshape(len(x), -1)

@@ -20,10 +20,12 @@ from mmsearch.train.loop import train
 from mmsearch.train.plan import Plan
 
 BATCH_SIZE = 64
-EPOCHS = {Learned.MLP: 40, Learned.ATTENTION: 12}
+STEPS = {Learned.MLP: 600, Learned.ATTENTION: 120}
 LEARNING_RATE = {Learned.MLP: 3e-3, Learned.ATTENTION: 2e-3}
-EVALUATIONS = 20
+EVALUATIONS = 10
 PATIENCE = 5
+_VALIDATED = 400
+"""Examples that decide when to stop, at most."""
 _SAMPLE = 500
 """Examples whose candidates say what columns are like."""
 
@@ -39,12 +41,12 @@ class FusionTask:
     def __init__(
         self, kind: Learned, train: Sequence[Example], validation: Sequence[Example], seed: int
     ) -> None:
-        self._train, self._validation, self._seed = train, validation, seed
+        self._train, self._seed = train, seed
+        self._validation = validation[:: -(-len(validation) // _VALIDATED)]
         self._size = min(BATCH_SIZE, len(train))
-        some = [example.candidates for example in train[:_SAMPLE]]
         torch.manual_seed(seed)
-        signals, products = ([getattr(c, name) for c in some] for name in ("signals", "products"))
-        self.network = network(kind, np.concatenate(signals), np.concatenate(products))
+        some = [example.candidates.signals for example in train[:_SAMPLE]]
+        self.network = network(kind, np.concatenate(some))
 
     @property
     def model(self) -> Network:
@@ -74,14 +76,13 @@ class FusionTask:
 def fit(
     kind: Learned, train_on: Sequence[Example], validation: Sequence[Example], seed: int
 ) -> Arrays:
-    """Return the weights of a scorer: the best of up to 20 evaluations."""
+    """Return the weights of a scorer: the best of up to 11 evaluations."""
     task = FusionTask(kind, train_on, validation, seed)
-    steps = EPOCHS[kind] * max(1, len(train_on) // BATCH_SIZE)
     plan = Plan(
-        steps,
+        STEPS[kind],
         seed,
         LEARNING_RATE[kind],
-        evaluate_steps=max(1, -(-steps // EVALUATIONS)),
+        evaluate_steps=STEPS[kind] // EVALUATIONS,
         patience=PATIENCE,
     )
     with TemporaryDirectory(prefix="mmsearch-fusion-") as folder:
@@ -93,13 +94,12 @@ def collated(examples: Sequence[Example]) -> Batch:
     """Put the candidates of examples together."""
     some = [example.candidates for example in examples]
     width = max(len(c.scores) for c in some)
-    seen, rivals = np.max([c.likeness.shape for c in some], axis=0).tolist()
+    likeness = np.max([c.likeness.shape for c in some], axis=0).tolist()
     return Batch(
         scores=_padded([c.scores for c in some], width),
         there=_padded([np.ones(len(c.scores), bool) for c in some], width),
         signals=_padded([c.signals for c in some], width),
-        products=_padded([c.products for c in some], seen),
-        likeness=_padded([c.likeness for c in some], seen, rivals),
+        likeness=_padded([c.likeness for c in some], *likeness).float(),
     )
 
 

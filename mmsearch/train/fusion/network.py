@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import gelu
 
-from mmsearch.fuse.candidates import BLOCKS, COLUMNS
+from mmsearch.fuse.candidates import COLUMNS
 from mmsearch.fuse.learned import HEADS, LAYERS, LIMIT, Learned
-from mmsearch.records import FloatArray
+from mmsearch.records import FloatArray, Modality
 
 WIDTH = 32
+_SHARPNESS = torch.tensor([0.0, 5.0, 10.0, 20.0])
+"""What likeness counts at first in each head: some look at all candidates, some at those alike."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,12 @@ class Batch:
         scores: (queries, n), the default's.
         there: (queries, n) bool; what is not is padding.
         signals: (queries, n, 14).
-        products: (queries, m, 32); 0 for padding.
-        likeness: (queries, m, r); 0 for padding.
+        likeness: (queries, 3, n, r); 0 for padding.
     """
 
     scores: Tensor
     there: Tensor
     signals: Tensor
-    products: Tensor
     likeness: Tensor
 
 
@@ -90,21 +90,16 @@ class Mlp(Network):
 class Attention(Network):
     """A small transformer over the candidates of a query."""
 
-    def __init__(self, signals: FloatArray, products: FloatArray) -> None:
+    def __init__(self, signals: FloatArray) -> None:
         super().__init__(signals, WIDTH)
-        self.products = Scaled(products)
-        self.embedded = nn.Linear(BLOCKS, WIDTH)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.normed = nn.LayerNorm(WIDTH)
 
     def seen(self, batch: Batch) -> Tensor:
         """(queries, n, width)."""
-        unseen = batch.scores.shape[1] - batch.products.shape[1]
         x = self.first(self.signals(batch.signals))
-        x = x + pad(self.embedded(self.products(batch.products)), (0, 0, 0, unseen))
-        likeness = pad(batch.likeness, (0, 0, 0, unseen))
         for layer in self.layers:
-            x = layer(x, likeness, batch.there)
+            x = layer(x, batch.likeness, batch.there)
         found: Tensor = self.normed(x)
         return found
 
@@ -116,7 +111,7 @@ class Layer(nn.Module):
         super().__init__()
         self.before_mixing = nn.LayerNorm(WIDTH)
         self.into_heads = nn.Linear(WIDTH, 3 * WIDTH)
-        self.likeness = nn.Parameter(torch.zeros(HEADS))
+        self.likeness = nn.Parameter(_SHARPNESS[:, None].repeat(1, len(Modality)))
         self.out_of_heads = nn.Linear(WIDTH, WIDTH)
         self.before_up = nn.LayerNorm(WIDTH)
         self.up = nn.Linear(WIDTH, 2 * WIDTH)
@@ -131,25 +126,24 @@ class Layer(nn.Module):
     def _mixed(self, x: Tensor, likeness: Tensor, there: Tensor) -> Tensor:
         rows = self.into_heads(x).unflatten(2, (3, HEADS, -1))
         queries, keys, values = rows.permute(2, 0, 3, 1, 4)  # (queries, heads, n, width / heads)
-        rivals = likeness.shape[2]
+        rivals = likeness.shape[3]
         keys, values = keys[:, :, :rivals], values[:, :, :rivals]
         logits = queries @ keys.mT / math.sqrt(queries.shape[3])
-        logits = logits + self.likeness[:, None, None] * likeness[:, None]
+        logits = logits + torch.einsum("hm,qmnr->qhnr", self.likeness, likeness)
         logits = logits.masked_fill(~there[:, None, None, :rivals], -1e9)
         mixed = (logits.softmax(dim=3) @ values).transpose(1, 2).flatten(2)
         found: Tensor = self.out_of_heads(mixed)
         return found
 
 
-def network(kind: Learned, signals: FloatArray, products: FloatArray) -> Network:
+def network(kind: Learned, signals: FloatArray) -> Network:
     """A scorer that adds nothing yet.
 
     Args:
         kind: Which.
         signals: (n, 14) float32, those of candidates that it will be trained on.
-        products: (m, 32) float32, the same.
     """
-    return Mlp(signals) if kind is Learned.MLP else Attention(signals, products)
+    return Mlp(signals) if kind is Learned.MLP else Attention(signals)
 
 
 def arrays(network: Network) -> dict[str, FloatArray]:
