@@ -20,18 +20,18 @@ from machine import describe
 from ranking import HALF, IMAGE, index_of, photo
 
 from mmsearch import Index, load_model
+from mmsearch.engine.embedding import embed_many
 from mmsearch.engine.fusing import Found, scoring
 from mmsearch.engine.judged import read_queries
-from mmsearch.engine.query import embed_many
 from mmsearch.engine.request import Request
-from mmsearch.fuse.learned import Learned, learned_scores
+from mmsearch.fuse import Shares
+from mmsearch.fuse.learned import Learned
 from mmsearch.metrics import Values
-from mmsearch.records import FloatArray
 from mmsearch.train.fusion import train_fusion
 from mmsearch.train.fusion.examples import Example, collect
 from mmsearch.train.fusion.fit import fit
 from mmsearch.train.fusion.groups import groups, split
-from mmsearch.train.fusion.report import difference, measured
+from mmsearch.train.fusion.report import difference, measured, scored
 from mmsearch.train.mini.data import Picture, flickr
 from mmsearch.train.splits import Split
 
@@ -60,7 +60,7 @@ def gained(index: Index, first: Path, second: Path, kind: Learned, seeds: int) -
         parts = split(groups(known), seed)
         taught = [known[n] for name in (Split.TRAIN, Split.TEST) for n in parts[name]]
         arrays = fit(kind, taught, [known[n] for n in parts[Split.VALIDATION]], seed)
-        found = measured(fresh, [learned_scores(kind, arrays, e.candidates) for e in fresh])
+        found = measured(fresh, [scored(kind, arrays, e) for e in fresh])
         gain = difference(found, default, grouped)
         told(f"{kind}, seed {seed}", found, f"{gain.value:+.4f}, p {gain.p:.4f}")
 
@@ -89,7 +89,7 @@ def scoring_ms(index: Index, path: Path, kind: Learned) -> float:
     with index._reader.view() as view:
         real = scoring(view, kind)
 
-    def timed(found: Found) -> FloatArray:
+    def timed(found: Found) -> Shares:
         started = time.perf_counter()
         scores = real(found)
         taken.append(time.perf_counter() - started)

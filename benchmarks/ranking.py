@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import mmsearch
 from mmsearch import Hit, Index, Item, Modality, Model, Part, load_model
-from mmsearch.fuse import Signals, relevance
+from mmsearch.fuse import Signals, relevance, scores
 from mmsearch.fuse.scorers import convex
 from mmsearch.metrics import (
     Measure,
@@ -323,13 +323,16 @@ def speed() -> None:
     """Print what scoring 200 candidates takes on one core."""
     rng = np.random.default_rng(0)
     ids = np.sort(rng.choice(10_000, 200, replace=False)).astype(np.int64) << 20
-    cosines, scores, evidence = rng.standard_normal((3, 200)).astype(np.float32)
-    chunks = [Chunks(ids + n, cosines, scores, evidence, None, True) for n in range(2)]
+    cosines, corrected, standings, evidence = rng.standard_normal((4, 200)).astype(np.float32)
+    chunks = [
+        Chunks(ids + n, cosines, corrected, standings, evidence, part)
+        for n, part in enumerate((IMAGE, TEXT))
+    ]
     started = time.perf_counter()
     for _ in range(1_000):
         items = pooled(chunks).items()
-        signals = Signals(items.evidence, np.abs(items.evidence))
-        convex(signals), relevance(signals, 1_000)
+        signals = Signals(items.evidence, items.evidence, np.abs(items.evidence))
+        scores(convex(signals)), relevance(signals, 1_000)
     print(f"\nscoring 200 items of two fields: {time.perf_counter() - started:.3f} ms")
 
 

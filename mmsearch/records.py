@@ -199,8 +199,12 @@ class Hit:
         part: The part that matched.
         chunk: The stretch of the part that matched.
         text: The matching passage, for a text part.
-        signals: What spoke for the hit, by name (``cosine``, ``lexical``, ``hubness``, ``judged``).
+        signals: What spoke for the hit, by name: ``cosine``; ``standing``, by how many deviations
+            it stands above the index's other vectors; ``lexical``; ``hubness`` and ``judged`` where
+            they count.
         approximate: Whether query and hit share no space, so that texts stood between them.
+        shares: What the score is the sum of, by name.
+        duplicates: Items that are near-duplicates of it, where they were to be folded.
     """
 
     rank: int
@@ -212,3 +216,27 @@ class Hit:
     text: str | None
     signals: Mapping[str, float]
     approximate: bool = False
+    shares: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    duplicates: tuple[Item, ...] = ()
+
+    def explain(self) -> list[str]:
+        """Return why the hit stands where it does, a line each."""
+        signals = self.signals
+        made_of = " + ".join(f"{name} {value:.3f}" for name, value in self.shares.items())
+        lines = [f"score {self.score:.3f} = {made_of.replace('+ -', '- ')}" if made_of else ""]
+        if "standing" in signals:
+            less = f", less {signals['hubness']:.3f} for hubness" if "hubness" in signals else ""
+            lines.append(
+                f"cosine {signals['cosine']:.3f}{less}: {signals['standing']:.1f} deviations above "
+                f"the index's {self.part.modality}s"
+            )
+        if signals.get("lexical"):
+            lines.append(f"words: {signals['lexical']:.1%} of what BM25 could be")
+        if "judged" in signals:
+            lines.append(f"the model's re-ranker adds {signals['judged']:.3f}")
+        if self.approximate:
+            lines.append("query and hit share no space: texts stand between them")
+        if self.duplicates:
+            names = ", ".join(item.name for item in self.duplicates)
+            lines.append(f"stands for {len(self.duplicates)} more that are like it: {names}")
+        return [line for line in lines if line]

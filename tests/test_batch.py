@@ -79,7 +79,13 @@ def test_rows_ask_with_any_modality_and_keep_their_order(
     assert set(files["both"][:2]) == {"red.png", "high.wav"}
     assert found["both"]["query"] == {
         **{"text": "high", "image": str(media / "red.png")},
-        **{"k": 10, "where": "path LIKE '%.%'", "rerank": "convex", "min_relevance": 0.0},
+        **{
+            "k": 10,
+            "where": "path LIKE '%.%'",
+            "rerank": "convex",
+            "min_relevance": 0.0,
+            "dedupe": False,
+        },
     }
     assert "gone.png: No such file" in found["gone"]["error"]
     assert "two image parts" in found["two"]["error"]

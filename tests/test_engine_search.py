@@ -74,14 +74,15 @@ def same(found: Found, expected: Found) -> bool:
 
 def by_meaning(index: Index, words: str, k: int = 10, **options: Any) -> Found:
     """Search without the lexical signal, which a spoken query has none of."""
-    from mmsearch.engine.query import Query, embed
+    from mmsearch.engine.embedding import embed_many
+    from mmsearch.engine.query import Query
     from mmsearch.engine.request import Request
 
     model = index.model
-    vectors = embed(Query(words), model)
+    terms = embed_many([Query(words)], model)[0]
     request = Request([Modality.TEXT], k, options.get("where"))
     spoken = Query(audio="unread.wav")
-    return cosines(index._search(model, [spoken], [vectors], request)[0])
+    return cosines(index._search(model, [spoken], [terms], request)[0])
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from test_video import film
 
 import mmsearch
 from mmsearch import Evaluation, Index, UsageError, evaluate
+from mmsearch.engine import hubs
 from mmsearch.engine.naming import Naming
 from mmsearch.metrics import Measure
 from mmsearch.search import dense
@@ -357,6 +358,7 @@ def test_what_approximation_costs_is_reported(
 ) -> None:
     """A text looks into 16 of 128 lists: less than all is found, most is."""
     monkeypatch.setattr(dense, "_LEAST_ACROSS", 16)
+    monkeypatch.setattr(hubs, "LEAST", 10_000)  # scores are cosines, which are compared below
     np.save(tmp_path / "pictures.npy", clusters(1, 3_000))
     with mmsearch.create(tmp_path / "index", model=fake_model(), recipe="IVF128,PQ8") as index:
         index.add_vectors(tmp_path / "pictures.npy")

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from fakes import DIM, word_vector
 from media import picture
+from test_two_spaces import two_space_model
 
+import mmsearch
 from mmsearch import Index, Item, Modality, Part, UsageError
-from mmsearch.fuse import SCORERS, Signals, relevance
+from mmsearch.fuse import SCORERS, Signals, relevance, scores
+from mmsearch.records import FloatArray
 from mmsearch.search.evidence import line
 
 Make = Callable[..., Index]
@@ -17,37 +20,51 @@ IMAGE, TEXT = Modality.IMAGE, Modality.TEXT
 
 
 def signals(evidence: list[float], lexical: list[float]) -> Signals:
-    return Signals(np.array(evidence, np.float32), np.array(lexical, np.float32))
+    """Of items of one part each."""
+    own = np.array(evidence, np.float32)
+    return Signals(own, own, np.array(lexical, np.float32))
+
+
+def score(name: str, some: Signals) -> FloatArray:
+    return scores(SCORERS[name](some))
 
 
 def test_evidence_alone_is_none() -> None:
     some = signals([1, 3, 2], [0, 0, 1])
-    assert SCORERS["none"](some).tolist() == [1, 3, 2]
+    assert score("none", some).tolist() == [1, 3, 2]
 
 
 def test_convex_counts_the_best_match_of_words_whole() -> None:
     some = signals([1, 3, 2, 1], [0.2, 0, 0.4, 0.4])
-    np.testing.assert_allclose(SCORERS["convex"](some), [1 + 1.5, 3, 2 + 3, 1 + 3])
+    np.testing.assert_allclose(score("convex", some), [1 + 1.5, 3, 2 + 3, 1 + 3])
     doubled = signals([1, 3, 2, 1], [0.4, 0, 0.8, 0.8])
-    np.testing.assert_allclose(SCORERS["convex"](doubled), SCORERS["convex"](some))
+    np.testing.assert_allclose(score("convex", doubled), score("convex", some))
 
 
 def test_words_that_are_hardly_found_hardly_count() -> None:
     some = signals([1, 3, 2], [0, 0, 0.02])
-    np.testing.assert_allclose(SCORERS["convex"](some), [1, 3, 2 + 3 * 0.2**2], rtol=1e-6)
+    np.testing.assert_allclose(score("convex", some), [1, 3, 2 + 3 * 0.2**2], rtol=1e-6)
     nothing = signals([1, 3, 2], [0, 0, 0])
-    assert SCORERS["convex"](nothing).tolist() == [1, 3, 2]
+    assert score("convex", nothing).tolist() == [1, 3, 2]
 
 
 def test_rrf_sums_reciprocal_ranks() -> None:
     some = signals([1, 3, 2, 2], [0.5, 0, 0.1, 0])
     expected = [1 / 64 + 1 / 61, 1 / 61, 1 / 62 + 1 / 62, 1 / 62]
-    np.testing.assert_allclose(SCORERS["rrf"](some), expected, rtol=1e-6)
+    np.testing.assert_allclose(score("rrf", some), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_scorers_take_nothing(name: str) -> None:
-    assert len(SCORERS[name](signals([], []))) == len(relevance(signals([], []), 0)) == 0
+    assert len(score(name, signals([], []))) == len(relevance(signals([], []), 0)) == 0
+
+
+def test_other_parts_have_their_share() -> None:
+    own, all_parts = np.array([1, 2], np.float32), np.array([1, 4], np.float32)
+    for name in ("none", "convex"):
+        shares = SCORERS[name](Signals(own, all_parts, np.array([0, 0.5], np.float32)))
+        assert shares["vector"].tolist() == [1, 2]
+        assert shares["other parts"].tolist() == [0, 2]
 
 
 def test_relevance_is_a_logistic_of_the_score() -> None:
@@ -145,3 +162,45 @@ def test_queries_of_a_batch_are_scored_alike(captioned: Index) -> None:
     for rerank in SCORERS:
         many = captioned.search_many(asked, target="image", rerank=rerank)
         assert many == [captioned.search(text, target="image", rerank=rerank) for text in asked]
+
+
+def test_shares_add_up_to_the_score(captioned: Index) -> None:
+    for rerank in SCORERS:
+        for hit in captioned.search("boat5 sea", target="image", k=5, rerank=rerank):
+            assert sum(hit.shares.values()) == pytest.approx(hit.score, abs=1e-5)
+    hit = captioned.search("boat5 sea", target="image", k=1)[0]
+    assert set(hit.shares) == {"vector", "other parts", "words"}
+    lines = hit.explain()
+    assert lines[0].startswith(f"score {hit.score:.3f} = vector ")
+    assert "deviations above the index's images" in lines[1]
+    assert lines[2] == f"words: {hit.signals['lexical']:.1%} of what BM25 could be"
+
+
+def test_words_are_looked_for_among_what_can_be_found(index: Index, tmp_path: Path) -> None:
+    red = str(picture(tmp_path / "red.png", "red"))
+    photo, said = Part("photo", IMAGE, path=red), Part("text", TEXT, text="a lighthouse")
+    index.add([Item(f"t{n}", (said,)) for n in range(300)])
+    index.add([Item("p", (photo, Part("caption", TEXT, text="a lighthouse at sea")))])
+    (hit,) = index.search("lighthouse", target="image")
+    assert hit.signals["lexical"] > 0
+
+
+@pytest.mark.parametrize("rerank", SCORERS)
+def test_relevant_hits_are_not_cut_off_by_others(captioned: Index, rerank: str) -> None:
+    every = captioned.search("boat5 sea", k=100, rerank=rerank)
+    least = sorted((hit.relevance or 0 for hit in every), reverse=True)[4]
+    found = captioned.search("boat5 sea", k=5, rerank=rerank, min_relevance=least)
+    assert len(found) == 5
+    assert [h.item.id for h in found] == [h.item.id for h in every if (h.relevance or 0) >= least][
+        :5
+    ]
+
+
+def test_a_caption_counts_once_however_many_spaces_it_has_a_vector_in(tmp_path: Path) -> None:
+    one = Item("t", (Part("text", TEXT, text="dog barks"),))
+    others = [Item(f"o{n}", (Part("text", TEXT, text=f"w{n} w{n + 1}"),)) for n in range(40)]
+    with mmsearch.create(tmp_path / "index", model=two_space_model()) as index:
+        index.add([one, *others])
+        assert len(index.info().fields) == 2
+        hit = index.search("dog", k=1, rerank="none")[0]
+        assert hit.score == pytest.approx(hit.shares["vector"])

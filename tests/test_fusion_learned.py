@@ -21,7 +21,7 @@ from mmsearch.cli.app import run
 from mmsearch.cli.train_printing import fusion_lines
 from mmsearch.errors import IndexLockedError, TrainingError
 from mmsearch.fuse.candidates import COLUMNS, Candidates, put_first, signal_rows
-from mmsearch.fuse.learned import Learned, learned_scores
+from mmsearch.fuse.learned import Learned, learned_share
 from mmsearch.records import FloatArray
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.writer import Writer
@@ -30,6 +30,7 @@ from mmsearch.train.fusion.examples import Example
 from mmsearch.train.fusion.fit import FusionTask, collated
 from mmsearch.train.fusion.groups import groups, split
 from mmsearch.train.fusion.network import Network, arrays, network
+from mmsearch.train.fusion.report import scored
 from mmsearch.train.splits import Split
 
 IMAGE, TEXT = Modality.IMAGE, Modality.TEXT
@@ -145,7 +146,7 @@ def test_numpy_gives_what_torch_gives(kind: Learned) -> None:
     with torch.no_grad():
         expected = made(collated(some)).numpy()
     for row, one in zip(expected, some, strict=True):
-        found = learned_scores(kind, arrays(made), one.candidates)
+        found = scored(kind, arrays(made), one)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, row[: len(found)], atol=1e-5)
         assert np.abs(found - one.candidates.scores).max() > 0.1
@@ -156,19 +157,19 @@ def test_numpy_gives_what_torch_gives(kind: Learned) -> None:
 def test_a_scorer_starts_as_the_default(kind: Learned) -> None:
     some = candidates(130, 0)
     fresh = arrays(network(kind, some.signals))
-    np.testing.assert_array_equal(learned_scores(kind, fresh, some), some.scores)
+    np.testing.assert_array_equal(learned_share(kind, fresh, some), np.zeros(130))
 
 
 def test_attention_judges_candidates_against_each_other() -> None:
     some, weights = candidates(40, 0), arrays(stirred(Learned.ATTENTION))
-    alone = learned_scores(Learned.ATTENTION, weights, some)
+    alone = learned_share(Learned.ATTENTION, weights, some)
     signals = some.signals.copy()
     signals[0] += 1
     other = Candidates(some.scores, signals, some.likeness)
-    assert np.all(learned_scores(Learned.ATTENTION, weights, other)[1:] != alone[1:])
+    assert np.all(learned_share(Learned.ATTENTION, weights, other)[1:] != alone[1:])
     np.testing.assert_array_equal(
-        learned_scores(Learned.MLP, arrays(stirred(Learned.MLP)), other)[1:],
-        learned_scores(Learned.MLP, arrays(stirred(Learned.MLP)), some)[1:],
+        learned_share(Learned.MLP, arrays(stirred(Learned.MLP)), other)[1:],
+        learned_share(Learned.MLP, arrays(stirred(Learned.MLP)), some)[1:],
     )
 
 
@@ -177,11 +178,11 @@ def floats(*values: float) -> FloatArray:
 
 
 def test_what_is_not_judged_stays_behind_in_its_order() -> None:
-    scores, first = floats(5, 1, 4, 2, 3), np.array([0, 2, 4])
-    found = put_first(scores, first, floats(-7, 9, 0))
+    values, first = floats(5, 1, 4, 2, 3), np.array([0, 2, 4])
+    found = values + put_first(values, first, floats(-12, 5, -3))
     assert np.argsort(-found).tolist() == [2, 4, 0, 3, 1]
-    assert put_first(scores, first, floats(7, 9, 8)).tolist() == [7, 1, 9, 2, 8]
-    assert put_first(scores[:1], first[:1], floats(3)).tolist() == [3]
+    assert put_first(values, first, floats(2, 5, 5)).tolist() == [2, 0, 5, 0, 5]
+    assert put_first(values[:1], first[:1], floats(3)).tolist() == [3]
 
 
 def test_signals_say_what_is_missing() -> None:
@@ -236,6 +237,8 @@ def test_a_scorer_that_is_better_is_kept(trained: tuple[Learned, Path, FusionRep
         assert len(every) == COUNT
         assert every[:10] == many[1]
         assert names(index.search(asked[1], target="image"))[0] == "p117"  # by its caption
+        assert sum(every[0].shares.values()) == pytest.approx(every[0].score, abs=1e-4)
+        assert every[0].shares["learned"] > 0
 
 
 def test_other_directions_are_scored_by_default(

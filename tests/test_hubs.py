@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import DIM, fake_model, word_vector
+from fakes import DIM, FakeEncoder, fake_model, word_vector
 
 import mmsearch
-from mmsearch import Index, Modality
+from mmsearch import Index, Modality, Model
 from mmsearch.engine import hubs
 from mmsearch.engine.bank import descriptions, query_vectors
-from mmsearch.records import FieldName, FloatArray
+from mmsearch.records import FieldName, FloatArray, Space
+from mmsearch.search import dense
 from mmsearch.search.dense import HUB_SHARE
 from mmsearch.store.field import Field
 from mmsearch.store.manifest import Bank
@@ -69,13 +70,16 @@ def test_nearness_is_the_mean_of_the_nearest_queries() -> None:
     np.testing.assert_allclose(
         nearness(vectors, bank), similarities[:, -2:].mean(axis=1), rtol=1e-5
     )
-    np.testing.assert_allclose(nearness(vectors, bank[:3]), (vectors @ bank[:3].T).max(axis=1))
+    nearest = (vectors @ bank[:3].T).max(axis=1)
+    np.testing.assert_allclose(nearness(vectors, bank[:3]), nearest, rtol=1e-5)
 
 
 @pytest.mark.parametrize("recipe", [None, "IVF8,PQ8"])
 def test_texts_and_pictures_find_each_other_by_corrected_scores(
-    make_index: Make, tmp_path: Path, recipe: str | None
+    make_index: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str | None
 ) -> None:
+    monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
+    monkeypatch.setattr(dense, "FIRST_DEPTH", 145)
     index = make_index(recipe=recipe)
     add(index, tmp_path, IMAGE, 300, 0)
     add(index, tmp_path, TEXT, 280, 1)
@@ -92,6 +96,14 @@ def test_texts_and_pictures_find_each_other_by_corrected_scores(
     np.testing.assert_allclose(
         signals, np.stack([cosines, HUB_SHARE * kept], axis=1)[best], atol=1e-5
     )
+
+
+def test_equal_vectors_are_equally_near_whatever_stands_beside_them() -> None:
+    bank = np.random.default_rng(1).standard_normal((600, 512)).astype(np.float32)
+    vectors = np.random.default_rng(0).standard_normal((4_100, 512)).astype(np.float32)
+    whole = nearness(vectors, bank)
+    parts = [nearness(vectors[at : at + 7], bank) for at in range(0, 4_100, 7)]
+    assert (np.concatenate(parts) == whole).all()
 
 
 def test_vectors_and_queries_of_one_modality_are_not_corrected(
@@ -132,10 +144,15 @@ def test_a_bank_follows_what_the_index_has_become(index: Index, tmp_path: Path) 
     assert bank_of(index, IMAGE).rows == 5 * 41
     check_kept(index, IMAGE)
     add(index, tmp_path, TEXT, 40, 3)
-    assert bank_of(index, IMAGE).own
+    assert (bank_of(index, IMAGE).own, bank_of(index, IMAGE).rows) == (True, 40)
+    add(index, tmp_path, TEXT, 120, 4)
+    assert bank_of(index, IMAGE).rows == 160
     check_kept(index, IMAGE)
     assert bank_of(index, TEXT).asked is IMAGE
     check_kept(index, TEXT)
+    index.remove([tmp_path / "text3.npz", tmp_path / "text4.npz"])
+    add(index, tmp_path, IMAGE, 1, 5)  # what was removed asks no more
+    assert (bank_of(index, IMAGE).own, bank_of(index, IMAGE).rows) == (False, 206)
     assert mmsearch.verify(index.path) == []
 
 
@@ -161,6 +178,30 @@ def test_a_move_to_another_model_leaves_a_bank_of_that_model(index: Index, tmp_p
     index.reencode(newer_model())
     assert check_kept(index, IMAGE).shape == (45,)
     assert load_bank(index.path, bank_of(index, IMAGE)).shape[1] == 48
+
+
+def test_a_bank_points_where_queries_do(tmp_path: Path) -> None:
+    """Vectors of another length than one, of a model that does not normalise, ask like queries."""
+    space = Space("fake", DIM, False, "tests", "2" * 64)
+    model = Model(
+        "long", tuple(type("Long", (FakeEncoder,), {"space": space})(m) for m in Modality)
+    )
+    with mmsearch.create(tmp_path / "index", model=model) as index:
+        rows = {IMAGE: 5 * crowd(60, 0), TEXT: crowd(60, 1)}
+        for modality, vectors in rows.items():
+            path = tmp_path / f"{modality}.npz"
+            texts = np.array([f"t{n}" for n in range(60)])
+            np.savez(path, vector=vectors.astype(np.float16), text=texts)
+            index.add_vectors(path, modality=modality)
+        bank = load_bank(index.path, bank_of(index, TEXT))
+    np.testing.assert_allclose(np.linalg.norm(bank, axis=1), 1, atol=1e-3)
+
+
+def test_a_missing_bank_is_damage(index: Index, tmp_path: Path) -> None:
+    add(index, tmp_path, IMAGE, 60, 0)
+    next(index.path.glob("*.bank")).unlink()
+    with pytest.raises(mmsearch.DamagedIndexError, match="repair"):
+        add(index, tmp_path, IMAGE, 3, 1)
 
 
 def test_damaged_nearness_costs_no_item(index: Index, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import fake_model, word_vector
+from media import picture
 
 import mmsearch
 from mmsearch import DamagedIndexError, Index, Item, Modality, Part
@@ -73,12 +74,29 @@ def test_chunks_that_stand_as_high_as_the_last_item_can_be_hits() -> None:
     assert ends == [2, 5, 5, 5, 5]
 
 
+def test_an_item_that_two_fields_raise_is_found_however_few_are_asked_for(
+    index: Index, tmp_path: Path
+) -> None:
+    """Far more pictures than are scored at first stand as high as the last that counts."""
+    red = str(picture(tmp_path / "red.png", "red"))
+    photo = Part("photo", Modality.IMAGE, path=red)
+    crowd = [Item(f"p{n}", (photo,)) for n in range(600)]
+    raised = [
+        Item(f"r{n}", (photo, Part("caption", Modality.TEXT, text=f"red w{n}"))) for n in range(3)
+    ]
+    index.add([*crowd, *raised])
+    every = index.search("red", k=700)
+    assert {hit.item.source for hit in every[:3]} == {"r0", "r1", "r2"}
+    assert index.search("red", k=2) == every[:2]
+
+
 def pool_of(rows: list[tuple[int, int, float, bool]]) -> Pool:
     """A pool of (item, field, evidence, shown), whose chunks are numbered."""
     items, fields, evidence, shown = map(np.array, zip(*rows, strict=True))
     chunk_ids = (items << CHUNK_BITS) + np.arange(len(rows))
     nothing = np.zeros(len(rows), np.float32)
-    return Pool(chunk_ids, nothing, nothing, nothing, evidence.astype(np.float32), fields, shown)
+    column = evidence.astype(np.float32)
+    return Pool(chunk_ids, nothing, nothing, nothing, column, column, fields, shown)
 
 
 def test_an_item_counts_by_its_best_chunk_of_each_field() -> None:
@@ -100,7 +118,7 @@ def test_an_item_counts_by_its_best_chunk_of_each_field() -> None:
 
 def test_a_pool_of_nothing_has_no_items() -> None:
     none, numbers = np.empty(0, np.float32), np.empty(0, np.int64)
-    empty = Pool(numbers, none, none, none, none, numbers, np.empty(0, bool))
+    empty = Pool(numbers, none, none, none, none, none, numbers, np.empty(0, bool))
     assert len(empty.items().ids) == 0
 
 

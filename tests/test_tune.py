@@ -72,19 +72,19 @@ def brute(queries: FloatArray, vectors: FloatArray) -> list[set[int]]:
 def test_the_exact_nearest_are_those_of_all_live_vectors(folder: Path) -> None:
     asked = clusters(3, 40)
     with looking(folder) as (field, alive):
-        found = exact(field, asked, 10, alive)
+        found = exact(field, asked, 10, alive, None)
         vectors = np.concatenate([rows for _, rows in field.blocks()])[alive.rows]
         assert alive.count == ROWS
         assert [set(row) for row in found.tolist()] == [
             set(alive.rows[list(row)].tolist()) for row in brute(asked, vectors)
         ]
-        assert (exact(field, asked, ROWS + 5, alive)[:, ROWS:] == -1).all()
+        assert (exact(field, asked, ROWS + 5, alive, None)[:, ROWS:] == -1).all()
 
 
 def test_what_is_measured_is_what_a_search_finds(folder: Path) -> None:
     asked = clusters(4, 60)
     with looking(folder) as (field, alive):
-        truth = exact(field, asked, 10, alive)
+        truth = exact(field, asked, 10, alive, None)
         for nprobe, reach in ((1, 0.25), (4, 0.5), (32, 0.25)):
             for one in measure(field, asked, truth, alive, nprobe, reach):
                 found = find_candidates(field, asked, one.effort, alive)

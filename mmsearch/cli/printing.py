@@ -188,7 +188,9 @@ def write_report(path: Path, report: "Report") -> None:
     path.write_text(json.dumps(whole, indent=2) + "\n")
 
 
-def print_hits(asked: Mapping[str, object], hits: "Sequence[Hit]", *, as_json: bool) -> None:
+def print_hits(
+    asked: Mapping[str, object], hits: "Sequence[Hit]", *, as_json: bool, explained: bool = False
+) -> None:
     """Print hits: a table on a terminal, tab-separated lines in a pipe, or JSON."""
     from mmsearch.present.table import hits_lines, hits_table
 
@@ -199,9 +201,9 @@ def print_hits(asked: Mapping[str, object], hits: "Sequence[Hit]", *, as_json: b
     elif sys.stdout.isatty():
         from rich.console import Console
 
-        Console().print(hits_table(hits, Path.cwd()))
+        Console().print(hits_table(hits, Path.cwd(), explained=explained))
     else:
-        for line in hits_lines(hits):
+        for line in hits_lines(hits, explained=explained):
             typer.echo(line)
     if not hits:
         say("nothing found")

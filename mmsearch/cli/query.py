@@ -1,7 +1,9 @@
 """The command `mmsearch query`."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -19,13 +21,26 @@ from mmsearch.cli.options import (
 from mmsearch.cli.printing import print_hits, say
 from mmsearch.config import locate_index
 
+_WEIGHT: Final = re.compile(r"(.*[^\d\s:]):(\d+(?:\.\d+)?)", re.DOTALL)
+
 
 def query(
-    text: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
-    image: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A picture to look for.")
+    text: Annotated[
+        str | None,
+        typer.Argument(help="What to look for; 'dog:2' counts twice beside pictures and sounds."),
     ] = None,
-    audio: Annotated[str | None, typer.Option(metavar="FILE", help="A sound to look for.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A picture to look for. Repeatable.")
+    ] = None,
+    audio: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A sound to look for. Repeatable.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT", help="What is not wanted; 'people:1' counts double. Repeatable."
+        ),
+    ] = None,
     batch: Annotated[
         str | None,
         typer.Option(
@@ -42,6 +57,12 @@ def query(
     min_relevance: Annotated[
         float, typer.Option(help="Leave out what is less likely to be relevant, 0 to 1.")
     ] = 0.0,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Show one of pictures that are nearly the same.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why each hit stands where it does.")
+    ] = False,
     json: JsonOption = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the hits as a page with pictures.")
@@ -58,18 +79,19 @@ def query(
     """
     from mmsearch.engine.opening import open_index
 
-    one: dict[str, Any] = {"text": text, "image": image, "audio": audio}
+    one = _asked(text, image, audio, exclude)
     options: dict[str, Any] = {
         "target": target or None,
         "k": k,
         "where": where,
         "rerank": rerank,
         "min_relevance": min_relevance,
+        "dedupe": dedupe,
     }
     if template:
         options["templates"] = template
-    if batch is not None and any(value is not None for value in (*one.values(), html)):
-        raise typer.BadParameter("--batch goes with no TEXT, --image, --audio or --html")
+    if batch is not None and (any(one.values()) or html):
+        raise typer.BadParameter("--batch goes with no TEXT, --image, --audio, --exclude or --html")
     with open_index(locate_index(index), device=device, precision=precision) as opened:
         if batch is not None:
             from mmsearch.engine.batch import answers
@@ -78,9 +100,42 @@ def query(
             return
         hits = opened.search(**one, **options)
     asked = one | options
-    print_hits(asked, hits, as_json=json)
+    print_hits(asked, hits, as_json=json, explained=explain)
+    if not hits and min_relevance:
+        say(f"nothing is relevant with a probability of {min_relevance:g}; lower --min-relevance")
     if html:
         from mmsearch.present.gallery import Search, write_gallery
 
         write_gallery(html, [Search(asked, hits)], "mmsearch")
         say(f"wrote {html}")
+
+
+def _asked(
+    text: str | None,
+    images: Sequence[str] | None,
+    sounds: Sequence[str] | None,
+    excluded: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The arguments of a search that say what is asked; one file stands alone."""
+    asked: dict[str, Any] = {"text": text, "image": _alone(images), "audio": _alone(sounds)}
+    if text is not None:
+        asked["text"], weight = _weighted(text)
+        if weight is not None:
+            asked["weights"] = {"text": weight}
+    if excluded:
+        from mmsearch.engine.query import EXCLUSION_WEIGHT
+
+        pairs = map(_weighted, excluded)
+        asked["exclude"] = {said: weight or EXCLUSION_WEIGHT for said, weight in pairs}
+    return asked
+
+
+def _alone(files: Sequence[str] | None) -> Sequence[str] | None:
+    """One file by itself, several as they are."""
+    return files[0] if files and len(files) == 1 else files or None
+
+
+def _weighted(text: str) -> tuple[str, float | None]:
+    """A text and the weight behind its last colon; ``10:30`` has none."""
+    match = _WEIGHT.fullmatch(text)
+    return (match[1], float(match[2])) if match else (text, None)

@@ -5,12 +5,13 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.engine.embedding import embed
 from mmsearch.engine.index import Index
-from mmsearch.engine.query import Query, embed
+from mmsearch.engine.query import Query
 from mmsearch.engine.searching import allowed_items
 from mmsearch.metrics import Values
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.dense import effort, find_candidates
+from mmsearch.search.dense import effort, find_candidates, hubs_of
 from mmsearch.search.tuning import K, exact
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.field import Selection
@@ -75,8 +76,9 @@ def _shares(
     """The share for each query in one field."""
     field = view.state.fields[name]
     rows = Selection(allowed[field.owners])
-    found = find_candidates(field, asked, effort(field, kind), rows)
-    nearest = exact(field, asked, K, rows)
+    hubs = hubs_of(field, kind)
+    found = find_candidates(field, asked, effort(field, kind), rows, hubs)
+    nearest = exact(field, asked, K, rows, hubs)
     shared = [
         np.isin(field.ids[right[right >= 0]], mine.ids[:K]).sum()
         for mine, right in zip(found, nearest, strict=True)

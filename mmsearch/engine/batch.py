@@ -41,6 +41,7 @@ def answers(
     where: str | None = None,
     rerank: str = DEFAULT_SCORER,
     min_relevance: float = 0.0,
+    dedupe: bool = False,
     templates: str | Sequence[str] = (),
 ) -> Iterator[Answer]:
     """Answer the queries of a file in their order, in the memory that a block of them takes.
@@ -54,6 +55,7 @@ def answers(
         where: Expression over columns.
         rerank: The fusion scorer.
         min_relevance: Hits whose ``relevance`` is lower are left out.
+        dedupe: Whether a hit stands for those that are near-duplicates of it.
         templates: Sentences around the words.
 
     Raises:
@@ -69,6 +71,7 @@ def answers(
             where=where,
             rerank=rerank,
             min_relevance=min_relevance,
+            dedupe=dedupe,
             failed=reasons.__setitem__,
         )
         for place, (number, hits) in enumerate(zip(asked, found, strict=True)):

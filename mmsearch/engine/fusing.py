@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmsearch.encode.heads import unit
 from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import UsageError
-from mmsearch.fuse import DEFAULT_SCORER, SCORERS, Signals
+from mmsearch.fuse import DEFAULT_SCORER, SCORERS, Shares, Signals, scores
 from mmsearch.fuse.candidates import (
     DEPTH,
     EMBEDDED,
@@ -20,8 +20,8 @@ from mmsearch.fuse.candidates import (
     put_first,
     signal_rows,
 )
-from mmsearch.fuse.learned import Learned, learned_scores
-from mmsearch.records import FloatArray, Modality
+from mmsearch.fuse.learned import Learned, learned_share
+from mmsearch.records import Modality
 from mmsearch.search.pool import Items, Pool
 from mmsearch.search.probing import Probe
 from mmsearch.store.metadata import CHUNK_BITS
@@ -37,7 +37,7 @@ class Found:
         number: Which it is of them.
         asked: The query.
         targets: Modalities that are searched.
-        probes: Where was looked, in the order of the pool's fields.
+        probes: Where was looked.
         pool: The chunks.
         items: Those that can be hits.
         signals: Of the items.
@@ -65,7 +65,7 @@ class Found:
         lexical = np.zeros(len(items.ids), np.float32)
         if words:
             lexical[:] = [words.get(i, 0.0) for i in items.ids.tolist()]
-        signals = Signals(items.evidence, lexical)
+        signals = Signals(pool.evidence[items.places], items.evidence, lexical)
         return Found(number, asked, request.targets, probes, pool, items, signals)
 
     @property
@@ -79,8 +79,8 @@ class Found:
         return "->".join("+".join(sorted(side)) for side in (self.asked.modalities, self.targets))
 
 
-Scoring: TypeAlias = Callable[[Found], FloatArray]
-"""Gives scores to the items that were found, (n,) float32."""
+Scoring: TypeAlias = Callable[[Found], Shares]
+"""Gives scores to the items that were found: what they are the sum of."""
 
 
 def scoring(view: View, name: str) -> Scoring:
@@ -100,14 +100,15 @@ def scoring(view: View, name: str) -> Scoring:
     return partial(_learned, scorer)
 
 
-def _learned(scorer: StoredScorer, found: Found) -> FloatArray:
+def _learned(scorer: StoredScorer, found: Found) -> Shares:
     """Scores by a learned scorer; the default's where it was not trained for such queries."""
-    scores = SCORERS[DEFAULT_SCORER](found.signals)
-    if found.direction not in scorer.info.directions or not len(scores):
-        return scores
+    shares = SCORERS[DEFAULT_SCORER](found.signals)
+    if found.direction not in scorer.info.directions or not len(found.items.ids):
+        return shares
     kind = Learned(scorer.info.name)
     first, candidates = first_candidates(found, embedded=kind is Learned.ATTENTION)
-    return put_first(scores, first, learned_scores(kind, scorer.arrays, candidates))
+    added = learned_share(kind, scorer.arrays, candidates)
+    return {**shares, "learned": put_first(scores(shares), first, added)}
 
 
 def first_candidates(found: Found, *, embedded: bool) -> tuple[NDArray[np.int64], Candidates]:
@@ -117,38 +118,38 @@ def first_candidates(found: Found, *, embedded: bool) -> tuple[NDArray[np.int64]
         found: The items.
         embedded: Whether embeddings are to be looked at.
     """
-    scores = SCORERS[DEFAULT_SCORER](found.signals)
-    first = np.lexsort((found.items.ids, -scores))[: EMBEDDED if embedded else DEPTH]
-    places, pool = found.items.places[first], found.pool
-    parts = _parts(found, found.items.ids[first])
+    shares, pool = SCORERS[DEFAULT_SCORER](found.signals), found.pool
+    total = scores(shares)
+    first = np.lexsort((found.items.ids, -total))[: EMBEDDED if embedded else DEPTH]
+    places, parts = found.items.places[first], _parts(pool, found.items.ids[first])
     signals = signal_rows(
-        scores[first],
-        (scores - found.signals.evidence)[first],
+        total[first],
+        shares["words"][first],
         found.signals.lexical[first],
         np.where(parts < 0, -np.inf, pool.evidence[parts]),
         np.column_stack([pool.cosines[places], pool.hubness[places], pool.judged[places]]),
         found.gallery,
     )
     likeness = _likeness(found, parts, RIVALS if embedded else 0)
-    return first, Candidates(scores[first], signals, likeness)
+    return first, Candidates(total[first], signals, likeness)
 
 
-def _parts(found: Found, items: NDArray[np.int64]) -> NDArray[np.int64]:
+def _parts(pool: Pool, items: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return where in the pool the best chunk of each modality is, (n, 3); -1 without one."""
-    pool, order = found.pool, np.argsort(items)
+    order = np.argsort(items)
     rising = np.argsort(pool.evidence)  # of several chunks the last one stays
     owners = pool.chunk_ids[rising] >> CHUNK_BITS
     rows = order[np.searchsorted(items[order], owners) % len(items)]
     kept = items[rows] == owners
-    modalities = [list(Modality).index(p.field.info.name.modality) for p in found.probes]
-    columns = np.array(modalities)[pool.fields[rising]]
     parts = np.full((len(items), len(Modality)), -1, np.int64)
-    parts[rows[kept], columns[kept]] = rising[kept]
+    parts[rows[kept], pool.modalities[rising[kept]]] = rising[kept]
     return parts
 
 
 def _likeness(found: Found, parts: NDArray[np.int64], rivals: int) -> NDArray[np.float16]:
-    """Return how alike parts of items are, (3, n, r): chunks of one field, by their cosines.
+    """Return how alike parts of items are, (3, n, r): the cosines of their best chunks.
+
+    Where texts have vectors in two spaces, the first that was looked into counts.
 
     Args:
         found: What was found.
@@ -156,13 +157,14 @@ def _likeness(found: Found, parts: NDArray[np.int64], rivals: int) -> NDArray[np
         rivals: With how many of the first items all are compared.
     """
     likeness = np.zeros((len(Modality), len(parts), min(len(parts), rivals)), np.float16)
-    fields = np.where(parts < 0, -1, found.pool.fields[parts])
-    for number, probe in enumerate(found.probes):
-        mine, modality = np.nonzero(fields == number)
+    fields = {p.field.info.name.modality: p.field for p in reversed(found.probes)}
+    for number, modality in enumerate(Modality):
+        mine = np.flatnonzero(parts[:, number] >= 0)
         if rivals and len(mine):
-            rows = probe.field.find(found.pool.chunk_ids[parts[mine, modality]])
-            vectors = unit(probe.field.gather(rows))
+            field, chunk_ids = fields[modality], found.pool.chunk_ids[parts[mine, number]]
+            held = np.isin(chunk_ids, field.ids)
+            mine, vectors = mine[held], unit(field.gather(field.find(chunk_ids[held])))
             first = mine < rivals
             cosines = np.vecdot(vectors[:, None], vectors[first])  # BLAS would wake its threads
-            likeness[modality[0]][np.ix_(mine, mine[first])] = cosines.astype(np.float16)
+            likeness[number][np.ix_(mine, mine[first])] = cosines.astype(np.float16)
     return likeness

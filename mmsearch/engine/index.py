@@ -2,11 +2,12 @@
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from numpy.typing import ArrayLike
@@ -16,6 +17,7 @@ from mmsearch.encode import Model, load_model
 from mmsearch.encode.registry import lost_path
 from mmsearch.engine.add import Adder
 from mmsearch.engine.bridging import banks, bridged
+from mmsearch.engine.embedding import Embedded, Failed, alike, embed_many, pointed, refuse
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
 from mmsearch.engine.fusing import Scoring
 from mmsearch.engine.given import given, given_queries
@@ -31,23 +33,14 @@ from mmsearch.engine.inputs import (
     names,
 )
 from mmsearch.engine.judging import judging
-from mmsearch.engine.query import (
-    Failed,
-    ImageLike,
-    Query,
-    SoundLike,
-    alike,
-    embed_many,
-    refuse,
-    sentences,
-)
+from mmsearch.engine.query import Exclusions, ImageLike, Query, SoundLike, sentences
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
 from mmsearch.engine.request import Asked, Request
 from mmsearch.engine.searching import resolve_targets, run_search
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
 from mmsearch.fuse import DEFAULT_SCORER
-from mmsearch.records import FloatArray, Hit, Item, Modality, item_key, named
+from mmsearch.records import Hit, Item, Modality, item_key, named
 from mmsearch.store.batches import batches
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.maintain import compact
@@ -252,31 +245,38 @@ class Index(Closing):
         self,
         text: str | None = None,
         *,
-        image: ImageLike | None = None,
-        audio: SoundLike | None = None,
+        image: ImageLike | Sequence[ImageLike] | None = None,
+        audio: SoundLike | Sequence[SoundLike] | None = None,
         vector: ArrayLike | None = None,
         space: str | None = None,
+        exclude: Exclusions = (),
+        weights: Mapping[str, float] = MappingProxyType({}),
         target: Modality | str | Sequence[Modality | str] | None = None,
         k: int = 10,
         where: str | None = None,
         rerank: str = DEFAULT_SCORER,
         min_relevance: float = 0.0,
+        dedupe: bool = False,
         templates: str | Sequence[str] = (),
     ) -> list[Hit]:
         """Find the items that fit a query best.
 
         Args:
             text: Words.
-            image: A picture: a path, or an RGB picture of Pillow's.
-            audio: A sound: a path, or samples.
+            image: A picture, a path or an RGB picture of Pillow's; or several.
+            audio: A sound, a path or samples; or several.
             vector: (dim,) numbers, what the model has embedded elsewhere; of any length but zero.
             space: The vector's space, where the model has several.
+            exclude: What is not wanted: a text, several, or texts with what each counts (0.5).
+            weights: By modality what its part of the query counts, 1 by default.
             target: Modalities of the parts to be found; all by default.
             k: How many items.
             where: Expression over columns that items must satisfy (docs/where.md).
             rerank: The fusion scorer: ``convex``, ``rrf``, ``none`` for the vectors alone, or one
                 that was fitted to the index, ``mlp`` or ``attention`` (docs/ranking.md).
             min_relevance: Hits whose ``relevance`` is lower are left out, 0 to 1.
+            dedupe: Whether a hit stands for those that are near-duplicates of it, its
+                ``duplicates``; pictures are read again for it.
             templates: Sentences with ``{}`` where the words go; what they say is averaged.
 
         Returns:
@@ -291,9 +291,15 @@ class Index(Closing):
         if space and vector is None:
             raise UsageError("space is that of a vector; give one")
         vectors = {} if vector is None else given([vector], space, self.model)[0]
-        query = Query(text, image, audio, sentences(templates), vectors)
+        query = Query(text, image, audio, sentences(templates), vectors, exclude, weights)
         return self.search_many(
-            [query], target=target, k=k, where=where, rerank=rerank, min_relevance=min_relevance
+            [query],
+            target=target,
+            k=k,
+            where=where,
+            rerank=rerank,
+            min_relevance=min_relevance,
+            dedupe=dedupe,
         )[0]
 
     def search_many(
@@ -307,6 +313,7 @@ class Index(Closing):
         where: str | None = None,
         rerank: str = DEFAULT_SCORER,
         min_relevance: float = 0.0,
+        dedupe: bool = False,
         templates: str | Sequence[str] = (),
         failed: Failed | None = None,
     ) -> list[list[Hit]]:
@@ -323,6 +330,7 @@ class Index(Closing):
             where: Expression over columns.
             rerank: The fusion scorer.
             min_relevance: Hits whose ``relevance`` is lower are left out.
+            dedupe: Whether a hit stands for those that are near-duplicates of it.
             templates: Sentences around the words of texts; a query has its own.
             failed: Called with the number of each query that cannot be decoded, and why: it finds
                 nothing. By default the first such error is raised.
@@ -333,7 +341,7 @@ class Index(Closing):
         model = self.model
         asked = given_queries(queries, vectors, space, templates, model)
         embedded = embed_many(asked, model, failed or refuse)
-        request = Request(modalities(target) or (), k, where, rerank, min_relevance)
+        request = Request(modalities(target) or (), k, where, rerank, min_relevance, dedupe)
         found: list[list[Hit]] = [[] for _ in asked]
         for some in (some for kind in alike(asked, embedded) for some in batches(kind, BATCH)):
             of_one_kind = [asked[n] for n in some], [embedded[n] for n in some]
@@ -346,28 +354,30 @@ class Index(Closing):
         self,
         model: Model,
         queries: Sequence[Query],
-        vectors: Sequence[dict[str, FloatArray]],
+        embedded: Sequence[Embedded],
         request: Request,
         score: Scoring | None = None,
     ) -> list[list[Hit]]:
-        bank = banks(model, vectors[0], request.targets)
+        bank = banks(model, embedded[0], request.targets)
 
         def hits(view: View, catalog: Catalog) -> list[list[Hit]]:
             self._refuse_moved(view.manifest, model)
             asked = [
                 Asked(
-                    vectors=mine,
-                    bridged=bridged(view, bank, mine, request.targets),
+                    terms=terms,
+                    bridged=bridged(view, bank, vectors, request.targets),
                     modalities=() if query.vectors else query.inputs().keys(),
                     words=query.text,
-                    judging=judging(model, query, mine),
+                    unwanted=query.excluded,
+                    judging=judging(model, query, vectors),
                 )
-                for query, mine in zip(queries, vectors, strict=True)
+                for query, terms in zip(queries, embedded, strict=True)
+                for vectors in [pointed(terms)]
             ]
-            targets = resolve_targets(view, vectors[0], asked[0].bridged, request.targets)
+            targets = resolve_targets(view, embedded[0], asked[0].bridged, request.targets)
             return run_search(view, catalog, replace(request, targets=targets), asked, score)
 
-        looks_up = request.where is not None or any(query.text for query in queries)
+        looks_up = request.where is not None or any(q.text or q.excluded for q in queries)
         return self._from_one_commit(hits, looks_up=looks_up)
 
     def embeddings(

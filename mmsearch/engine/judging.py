@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from mmsearch.encode import LocalEncoder, Model
 from mmsearch.encode.rerank import Reranker, Sight
 from mmsearch.engine.chunks import load_chunk
+from mmsearch.engine.embedding import decoded
 from mmsearch.engine.jobs import decode_for
-from mmsearch.engine.query import Query, decoded
+from mmsearch.engine.query import Query
 from mmsearch.errors import DecodeError
 from mmsearch.records import FieldName, FloatArray, Modality
 from mmsearch.search.probing import Judge
@@ -64,7 +65,7 @@ class Judging:
         name = FieldName(space, self.modality)
         encoder = self.model.encoder(name)
         assert isinstance(encoder, LocalEncoder)
-        value = self.query.inputs()[self.modality]
+        (value,) = self.query.inputs()[self.modality]
         first = next(decoded(name, encoder, value))
         return Sight(self.vectors[space], encoder.places([encoder.prepare(first)])[0])
 
@@ -85,11 +86,11 @@ class Judging:
 
 
 def judging(model: Model, query: Query, vectors: Mapping[str, FloatArray]) -> Judging | None:
-    """What judges a query's candidates: none without a re-ranker, or for several modalities.
+    """What judges a query's candidates: none without a re-ranker, or for a composed query.
 
     None for given vectors, either: they do not say of which modality they are.
     """
-    if model.reranker is None or len(query.inputs()) != 1 or query.vectors:
+    if model.reranker is None or query.is_composed or query.vectors:
         return None
     return Judging(model, model.reranker, query, vectors)
 

@@ -5,14 +5,15 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.engine.embedding import unit
 from mmsearch.engine.request import Asked, Request
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.dense import effort
+from mmsearch.search.dense import effort, hubs_of
 from mmsearch.search.evidence import line
 from mmsearch.search.probing import Judge, Probe
+from mmsearch.search.standing import levels
 from mmsearch.store.field import Field, Selection
-from mmsearch.store.nearness import Nearness
-from mmsearch.store.reader import View
+from mmsearch.store.reader import Background, View
 
 
 def probes_of(
@@ -27,33 +28,53 @@ def probes_of(
         allowed: For each item id whether it may be found.
     """
     kind = _kind(asked)
+    is_plain = request.looks_closely and not asked[0].is_composed
     reached = [
         name
         for name, field in view.state.fields.items()
-        if field.rows and (name.space in asked[0].vectors or name in asked[0].bridged)
+        if field.rows and (name.space in asked[0].terms or name in asked[0].bridged)
     ]
     shown = frozenset(name for name in reached if name.modality in request.targets)
     for name in reached:
         if name not in shown and not _speaks(name, kind, request):
             continue
-        field = view.state.fields[name]
+        selection = _selection(view, name, shown, allowed, request)
+        if name not in shown and not selection.count:
+            continue
+        field, background = view.state.fields[name], view.background(name)
         yield Probe(
             field,
-            queries=np.stack([_vector(name, a) for a in asked]),
-            allowed=_selection(view, name, shown, allowed, request),
-            background=view.background(name),
+            queries=np.stack([_vector(name, a, background) for a in asked]),
+            allowed=selection,
+            background=background,
             effort=effort(field, kind),
             line=line(kind, name.modality),
             judges=[_judge(view, name, field, a) if request.looks_closely else None for a in asked],
-            hubs=_hubs(field, kind) if request.looks_closely else None,
+            hubs=hubs_of(field, kind) if is_plain else None,
             shown=name in shown,
         )
 
 
-def _vector(name: FieldName, asked: Asked) -> FloatArray:
-    """Return a query's vector for a field."""
-    own = asked.vectors.get(name.space)
-    return asked.bridged[name] if own is None else own
+def _vector(name: FieldName, asked: Asked, background: Background) -> FloatArray:
+    """Return a query's vector for a field, (dim,) float32 of unit length.
+
+    Each term of several counts by how far it tells the vectors of the field apart: the sum of its
+    standings is the standing of the sum. Cosines among pictures, which lie far apart, would hide
+    those with a text.
+
+    Args:
+        name: Of the field.
+        asked: The query.
+        background: A sample of the field.
+    """
+    if name.space not in asked.terms:
+        return asked.bridged[name]
+    terms = asked.terms[name.space]
+    if len(terms) == 1:
+        return terms[0].vector
+    spreads = levels(background, np.stack([term.vector for term in terms]), None)
+    scaled = [t.vector * (t.weight / s.spread) for t, s in zip(terms, spreads, strict=True)]
+    return unit(np.sum(scaled, axis=0, dtype=np.float32))
 
 
 def _speaks(name: FieldName, kind: Collection[Modality], request: Request) -> bool:
@@ -73,10 +94,6 @@ def _selection(
         return view.alive(name) if name in shown else view.speaking(name, shown)
     items = allowed if name in shown else allowed & view.holders(shown)
     return Selection(items[view.state.fields[name].owners])
-
-
-def _hubs(field: Field, kind: Collection[Modality]) -> Nearness | None:
-    return field.nearness.get(*kind) if len(kind) == 1 else None
 
 
 def _kind(asked: Sequence[Asked]) -> Collection[Modality]:

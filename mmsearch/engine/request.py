@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from mmsearch.engine.embedding import Embedded
+from mmsearch.engine.folding import WIDER
 from mmsearch.engine.judging import Judging
 from mmsearch.errors import UsageError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS
@@ -16,18 +18,25 @@ class Asked:
     """One query, embedded.
 
     Attributes:
-        vectors: By space its (dim,) float32 vector.
+        terms: What it is made of, by space.
         bridged: Where it would lie in fields that its own spaces do not reach.
         modalities: What it is asked in; none where its vectors were given.
         words: Its text, for the lexical signal.
+        unwanted: Words that speak against what holds them, and what they count.
         judging: The model's re-ranker for it, if it has one.
     """
 
-    vectors: Mapping[str, FloatArray]
+    terms: Embedded
     bridged: Mapping[FieldName, FloatArray]
     modalities: Collection[Modality]
     words: str | None
+    unwanted: Mapping[str, float]
     judging: Judging | None = None
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether it is more than one thing that is asked for."""
+        return any(len(some) > 1 for some in self.terms.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ class Request:
         where: Expression over columns that items must satisfy.
         rerank: The fusion scorer; with ``none`` nothing counts but the vectors of what is found.
         min_relevance: Items that are less likely to be relevant are left out.
+        dedupe: Whether a hit stands for those that are near-duplicates of it.
 
     Raises:
         UsageError: A value makes no sense.
@@ -50,6 +60,7 @@ class Request:
     where: str | None = None
     rerank: str = DEFAULT_SCORER
     min_relevance: float = 0.0
+    dedupe: bool = False
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -62,8 +73,9 @@ class Request:
 
     @property
     def depth(self) -> int:
-        """How many items are to be found: a learned scorer judges more than are asked for."""
-        return self.k if self.rerank in SCORERS else max(self.k, DEPTH)
+        """How many items each field is to yield; ranks must not hang on how many are asked for."""
+        k = WIDER * self.k if self.dedupe else self.k
+        return k if self.rerank in (DEFAULT_SCORER, "none") else max(k, DEPTH)
 
     @property
     def looks_closely(self) -> bool:

@@ -4,19 +4,17 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
 from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.engine.chunks import EmbeddedChunk, load_chunk
+from mmsearch.engine.answers import Answers
 from mmsearch.engine.fusing import Found, Scoring, scoring
 from mmsearch.engine.probes import probes_of
 from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import DamagedIndexError, UsageError
-from mmsearch.fuse import relevance
 from mmsearch.records import FieldName, Hit, Modality
 from mmsearch.search.pool import best_words, pooled
 from mmsearch.search.probing import Chunks, look
@@ -51,24 +49,19 @@ def run_search(
     score = score or scoring(view, request.rerank)
     allowed = allowed_items(view, catalog, request.where)
     probes = list(probes_of(view, request, asked, allowed))
-    approximate = {name.modality for name in asked[0].bridged}
-    load = cache(partial(load_chunk, view))  # queries of a batch have hits in common
+    shown = allowed & view.holders(frozenset(p.field.info.name for p in probes if p.shown))
 
     def find(some: slice) -> list[tuple[Mapping[int, float], Sequence[Chunks]]]:
-        words = [_words(view, catalog, allowed, request, a.words) for a in asked[some]]
+        words = [_words(view, catalog, shown, request, a) for a in asked[some]]
         items = [np.array(sorted(mine), np.int64) for mine in words]
         looked = look([probe.part(some) for probe in probes], request.depth, items)
         return list(zip(words, looked, strict=True))
 
+    approximate = {name.modality for name in asked[0].bridged}
+    answers = Answers(view, request, score, approximate)
     with _in_blocks(find, len(asked)) as found:
         return [
-            _hits(
-                load,
-                Found.of(n, asked[n], request, probes, pooled(chunks), words),
-                score,
-                request,
-                approximate,
-            )
+            answers.hits(Found.of(n, asked[n], request, probes, pooled(chunks), words))
             for n, (words, chunks) in enumerate(found)
         ]
 
@@ -108,15 +101,22 @@ def _refuse_old(catalog: Catalog, view: View) -> None:
 
 
 def _words(
-    view: View,
-    catalog: Catalog,
-    allowed: NDArray[np.bool_],
-    request: Request,
-    words: str | None,
+    view: View, catalog: Catalog, allowed: NDArray[np.bool_], request: Request, asked: Asked
 ) -> Mapping[int, float]:
-    """Return the lexical score of the items that hold words of the query."""
-    if words is None or not request.looks_closely:
+    """Return the lexical score of the items that hold words of the query, or unwanted ones."""
+    if not request.looks_closely:
         return {}
+    words = {} if asked.words is None else {asked.words: 1.0}
+    total: dict[int, float] = {}
+    for text, weight in (*words.items(), *((t, -w) for t, w in asked.unwanted.items())):
+        for item_id, score in _found_by_words(view, catalog, allowed, text).items():
+            total[item_id] = total.get(item_id, 0.0) + weight * score
+    return total
+
+
+def _found_by_words(
+    view: View, catalog: Catalog, allowed: NDArray[np.bool_], words: str
+) -> Mapping[int, float]:
     _refuse_old(catalog, view)
     count, first = LEXICAL_CANDIDATES, int(np.argmax(view.live_items))
     chunks = range(first << CHUNK_BITS, len(allowed) << CHUNK_BITS)
@@ -126,47 +126,6 @@ def _words(
         if len(kept) >= LEXICAL_CANDIDATES or len(found) < count:
             return best_words(kept[:LEXICAL_CANDIDATES])
         count *= 16
-
-
-def _hits(
-    load: Callable[[int], EmbeddedChunk],
-    found: Found,
-    score: Scoring,
-    request: Request,
-    approximate: Collection[Modality],
-) -> list[Hit]:
-    pool, items, lexical = found.pool, found.items, found.signals.lexical
-    scores, likely = score(found), relevance(found.signals, found.gallery)
-    best = np.lexsort((items.ids, -scores))[: request.k]
-    best = best[likely[best] >= request.min_relevance]
-    of_items = (column[best].tolist() for column in (scores, likely, lexical))
-    places = items.places[best]
-    of_chunks = (column[places].tolist() for column in (pool.cosines, pool.hubness, pool.judged))
-    rows = zip(pool.chunk_ids[places].tolist(), *of_items, *of_chunks, strict=True)
-    return [
-        _hit(rank, score, probability, load(chunk_id), _signals(*numbers), approximate)
-        for rank, (chunk_id, score, probability, *numbers) in enumerate(rows, start=1)
-    ]
-
-
-def _signals(lexical: float, cosine: float, hubness: float, judged: float) -> dict[str, float]:
-    found = {"cosine": cosine, "lexical": lexical}
-    rare = {"hubness": hubness, "judged": judged}
-    return found | {name: value for name, value in rare.items() if value}
-
-
-def _hit(
-    rank: int,
-    score: float,
-    probability: float,
-    found: EmbeddedChunk,
-    signals: Mapping[str, float],
-    approximate: Collection[Modality],
-) -> Hit:
-    by_texts = found.part.modality in approximate
-    return Hit(
-        rank, score, probability, found.item, found.part, found.chunk, found.text, signals, by_texts
-    )
 
 
 def resolve_targets(

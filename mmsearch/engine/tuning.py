@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from mmsearch.encode import Model
 from mmsearch.engine.bank import queries as bank_queries
-from mmsearch.engine.query import Query, embed_many
+from mmsearch.engine.embedding import embed_many, pointed
+from mmsearch.engine.query import Query
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.dense import effort
+from mmsearch.search.dense import effort, hubs_of
 from mmsearch.search.tuning import (
     REACHES,
     K,
@@ -123,7 +124,7 @@ class Tuner:
         if not len(vectors):
             return
         self._progress(f"{asked} to {name}: {field.rows:,} vectors, {field.info.recipe}")
-        found = exact(field, vectors, K + 1, self._view.alive(name))
+        found = exact(field, vectors, K + 1, self._view.alive(name), hubs_of(field, [asked]))
         yield _Direction(name, field, asked, vectors, _others(found, own))
 
     def _queries(
@@ -132,7 +133,7 @@ class Tuner:
         """The queries of a direction, and which rows of the field they are themselves, if any."""
         if asked is Modality.TEXT:
             texts = embed_many([Query(text) for text in self._texts], self._model)
-            return np.stack([vectors[name.space] for vectors in texts.values()]), None
+            return np.stack([pointed(terms)[name.space] for terms in texts.values()]), None
         source = FieldName(name.space, asked)
         field = self._view.state.fields.get(source)
         if field is None or self._view.alive(source).count < 2 * LEAST_QUERIES:

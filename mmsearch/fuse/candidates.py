@@ -71,20 +71,17 @@ def signal_rows(
     return np.column_stack(columns).astype(np.float32)
 
 
-def put_first(scores: FloatArray, first: NDArray[np.int64], learned: FloatArray) -> FloatArray:
-    """Return (n,) scores in which some have learned ones, and the others stay behind them.
+def put_first(scores: FloatArray, first: NDArray[np.int64], added: FloatArray) -> FloatArray:
+    """Return what is added to (n,) scores, so that some are changed and all others stay behind.
 
     Args:
         scores: (n,) float32, the default's.
-        first: (m,) int64: which have learned scores.
-        learned: (m,) float32.
+        first: (m,) int64: which are changed.
+        added: (m,) float32: by how much.
     """
     others = np.ones(len(scores), bool)
     others[first] = False
-    if not others.any() or not len(first):
-        down = np.float32(0)
-    else:
-        down = min(np.float32(0), learned.min() - scores[others].max() - np.float32(1))
-    found = scores + np.where(others, down, 0).astype(np.float32)
-    found[first] = learned
+    ahead = (scores[first] + added).min(initial=np.inf) - scores[others].max(initial=-np.inf)
+    found = np.where(others, min(0.0, ahead - 1), 0).astype(np.float32)
+    found[first] = added
     return found

@@ -33,15 +33,15 @@ class Learned(StrEnum):
     ATTENTION = "attention"
 
 
-def learned_scores(kind: Learned, arrays: Arrays, candidates: Candidates) -> FloatArray:
-    """Return the scores of candidates, (n,) float32.
+def learned_share(kind: Learned, arrays: Arrays, candidates: Candidates) -> FloatArray:
+    """Return what a scorer adds to the default scores of candidates, (n,) float32.
 
     Args:
         kind: Which scorer.
         arrays: Its weights, float32.
         candidates: Those of one query.
     """
-    return candidates.scores + _ADDED[kind](arrays, candidates)
+    return _SHARES[kind](arrays, candidates)
 
 
 def _mlp(arrays: Arrays, candidates: Candidates) -> FloatArray:
@@ -97,7 +97,7 @@ def _normed(arrays: Arrays, name: str, x: FloatArray) -> FloatArray:
     return np.asarray(scaled, np.float32)
 
 
-_ADDED: Mapping[Learned, Callable[[Arrays, Candidates], FloatArray]] = {
+_SHARES: Mapping[Learned, Callable[[Arrays, Candidates], FloatArray]] = {
     Learned.MLP: _mlp,
     Learned.ATTENTION: _attention,
 }

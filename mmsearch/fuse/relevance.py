@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmsearch.fuse.scorers import Signals, convex, lexical_strength
+from mmsearch.fuse.scorers import Signals, convex, lexical_strength, scores
 from mmsearch.records import FloatArray
 
 MOST_PER_RELEVANT = 1_000
@@ -28,5 +28,5 @@ def relevance(signals: Signals, gallery: int) -> FloatArray:
     strength = lexical_strength(signals)
     offset, slope = (a + strength * (b - a) for a, b in (_OFFSETS, _SLOPES))
     prior = np.log(np.clip(gallery, 1, MOST_PER_RELEVANT))
-    log_odds = offset + slope * (convex(signals) - prior)
+    log_odds = offset + slope * (scores(convex(signals)) - prior)
     return np.asarray(1 / (1 + np.exp(-log_odds)), np.float32)

@@ -1,10 +1,13 @@
-"""Fusion scorers: from what speaks for each candidate to the score that orders them."""
+"""Fusion scorers: from what speaks for each candidate to the score that orders them.
+
+A scorer returns the shares of the scores, whose sum is the score.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
 
@@ -24,21 +27,27 @@ class Signals:
     """What speaks for each of n items.
 
     Attributes:
-        evidence: (n,) float32: log-odds by the vectors of the item's parts.
+        own: (n,) float32: log-odds by the vector of what would be the hit.
+        evidence: (n,) float32: log-odds by the vectors of all the item's parts.
         lexical: (n,) float32: BM25 as a share of the query's best possible, 0 to 1.
     """
 
+    own: FloatArray
     evidence: FloatArray
     lexical: FloatArray
 
 
-def by_evidence(signals: Signals) -> FloatArray:
-    """Return (n,) scores: what the vectors say alone."""
-    return signals.evidence
+Shares: TypeAlias = Mapping[str, FloatArray]
+"""What the score of each item is the sum of, by name, (n,) float32 each."""
 
 
-def convex(signals: Signals) -> FloatArray:
-    """Return (n,) scores: ``evidence + LEXICAL_WEIGHT · strength² · BM25 / best BM25``.
+def by_evidence(signals: Signals) -> Shares:
+    """What the vectors say alone."""
+    return {"vector": signals.own, "other parts": signals.evidence - signals.own}
+
+
+def convex(signals: Signals) -> Shares:
+    """``evidence + LEXICAL_WEIGHT · strength² · BM25 / best BM25``.
 
     Up to a factor the convex combination of Bruch et al. (arXiv 2210.11934): BM25 scaled to its
     range for the query, and evidence, which is on one scale for all queries. The strength is 1
@@ -46,18 +55,24 @@ def convex(signals: Signals) -> FloatArray:
     """
     best = float(signals.lexical.max(initial=0)) or 1.0
     weight = LEXICAL_WEIGHT * lexical_strength(signals) ** 2 / best
-    return signals.evidence + np.float32(weight) * signals.lexical
+    return {**by_evidence(signals), "words": np.float32(weight) * signals.lexical}
 
 
-def rrf(signals: Signals) -> FloatArray:
-    """Return (n,) scores: reciprocal ranks by evidence and BM25, summed (Cormack et al. 2009)."""
-    matches = np.where(signals.lexical > 0, 1 / (_RRF + _ranks(signals.lexical)), 0)
-    return (1 / (_RRF + _ranks(signals.evidence)) + matches).astype(np.float32)
+def rrf(signals: Signals) -> Shares:
+    """Reciprocal ranks by evidence and by BM25 (Cormack et al. 2009)."""
+    by_words = np.where(signals.lexical > 0, _reciprocal_ranks(signals.lexical), np.float32(0))
+    return {"rank by vectors": _reciprocal_ranks(signals.evidence), "rank by words": by_words}
 
 
-def _ranks(values: FloatArray) -> NDArray[np.int64]:
-    """Return the rank of each value, 1 for the highest; equal values share the best rank."""
-    return np.searchsorted(np.sort(-values), -values) + 1
+def _reciprocal_ranks(values: FloatArray) -> FloatArray:
+    """Return ``1 / (60 + rank)``, ranks from 1 for the highest; equal values share the best."""
+    ranks = np.searchsorted(np.sort(-values), -values) + 1
+    return np.asarray(1 / (_RRF + ranks), np.float32)
+
+
+def scores(shares: Shares) -> FloatArray:
+    """Return (n,) float32: the sums of the shares."""
+    return np.asarray(np.sum([*shares.values()], axis=0), np.float32)
 
 
 def lexical_strength(signals: Signals) -> float:
@@ -65,7 +80,7 @@ def lexical_strength(signals: Signals) -> float:
     return min(1.0, float(signals.lexical.max(initial=0)) / LEXICAL_FLOOR)
 
 
-Scorer = Callable[[Signals], FloatArray]
+Scorer: TypeAlias = Callable[[Signals], Shares]
 SCORERS: Mapping[str, Scorer] = {"convex": convex, "rrf": rrf, "none": by_evidence}
 """By the name that a user gives; the first is the default."""
 DEFAULT_SCORER = next(iter(SCORERS))

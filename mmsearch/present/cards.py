@@ -1,7 +1,7 @@
 """What a gallery says about each search and each hit, every string safe to show."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,16 +43,16 @@ class Panel:
     Attributes:
         heading: A few words over it.
         text: The text that was asked for.
-        picture: The picture that was searched with.
-        sound: The sound that was searched with.
+        pictures: The pictures that were searched with.
+        sounds: The sounds that were searched with.
         terms: The rest of the query, by name.
         cards: The hits.
     """
 
     heading: str
     text: str
-    picture: Preview | None
-    sound: Preview | None
+    pictures: tuple[Preview, ...]
+    sounds: tuple[Preview, ...]
     terms: tuple[tuple[str, str], ...]
     cards: tuple[Card, ...]
 
@@ -60,15 +60,21 @@ class Panel:
 def panel(heading: str, query: Mapping[str, object], hits: Sequence[Hit]) -> Panel:
     """A search's panel."""
     given = {name: value for name, value in query.items() if value is not None}
-    image, audio = given.pop("image", None), given.pop("audio", None)
+    images, sounds = _files(given.pop("image", ())), _files(given.pop("audio", ()))
     return Panel(
         heading=one_line(heading),
         text=lines(str(given.pop("text", ""))),
-        picture=None if image is None else picture_preview(Sight(os.path.expanduser(str(image)))),
-        sound=None if audio is None else sound_preview(os.path.expanduser(str(audio)), Chunk()),
+        pictures=tuple(picture_preview(Sight(path)) for path in images),
+        sounds=tuple(sound_preview(path, Chunk()) for path in sounds),
         terms=tuple((one_line(name), in_words(value)) for name, value in given.items()),
         cards=tuple(card(hit) for hit in hits),
     )
+
+
+def _files(given: object) -> Iterator[str]:
+    """The paths of one file or several."""
+    several = given if isinstance(given, list | tuple) else [given]
+    return (os.path.expanduser(str(path)) for path in several)
 
 
 def card(hit: Hit) -> Card:
@@ -116,15 +122,13 @@ def _score(hit: Hit) -> str:
 
 
 def _details(hit: Hit) -> tuple[tuple[str, str], ...]:
-    """Path, row, columns and signals, by name."""
+    """Path, row, columns, and how the score came about, by name."""
     known = {"path": str(hit.part.path or hit.item.path)}
     if hit.item.row is not None:
         known["row"] = hit.item.row
-    signals = {name: f"{value:.4f}" for name, value in hit.signals.items()}
-    everything = [*known.items(), *hit.item.columns.items(), ("score", f"{hit.score:.4f}")]
-    return tuple(
-        (one_line(name), in_words(value)) for name, value in (*everything, *signals.items())
-    )
+    why = ("why", "; ".join(hit.explain()))
+    everything = [*known.items(), *hit.item.columns.items(), ("score", f"{hit.score:.4f}"), why]
+    return tuple((one_line(name), in_words(value)) for name, value in everything if value)
 
 
 def in_words(value: object) -> str:

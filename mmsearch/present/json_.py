@@ -78,6 +78,10 @@ def _hit(hit: Hit) -> JsonValue:
         },
         "text": hit.text,
         "signals": _plain(hit.signals),
+        "shares": _plain(hit.shares),
+        "duplicates": [
+            {"id": item.id, "name": item.name, "path": str(item.path)} for item in hit.duplicates
+        ],
     }
 
 

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 _SNIPPET_CHARS = 160
 
 
-def hits_table(hits: Sequence[Hit], folder: Path | None = None) -> Table:
+def hits_table(
+    hits: Sequence[Hit], folder: Path | None = None, *, explained: bool = False
+) -> Table:
     """The hits as a table that fits the terminal it is printed on.
 
     Args:
         hits: What a search found; ≈ marks what was found by way of texts.
         folder: Paths below it are shown relative to it (the working directory, for instance).
+        explained: Whether to say why each hit stands where it does.
     """
     from rich import box
     from rich.table import Table
@@ -40,6 +43,8 @@ def hits_table(hits: Sequence[Hit], folder: Path | None = None) -> Table:
         found = Text(_place(hit, folder))
         if text := _snippet(hit):
             found.append(f"\n{text}", style="dim")
+        for line in _why(hit, explained):
+            found.append(f"\n{line}", style="italic")
         value = _percent(hit.relevance) if calibrated else f"{hit.score:.3f}"
         value = f"≈ {value}" if hit.approximate else value
         matched = where(hit.part.modality, hit.chunk)
@@ -47,14 +52,23 @@ def hits_table(hits: Sequence[Hit], folder: Path | None = None) -> Table:
     return table
 
 
-def hits_lines(hits: Sequence[Hit]) -> list[str]:
+def hits_lines(hits: Sequence[Hit], *, explained: bool = False) -> list[str]:
     """The hits as lines of six fields, separated by tabs, for programs that read lines.
 
     The fields are rank, score, modality, where in the part, path and text; a field that a hit
     has nothing for is empty. Tabs, line breaks and other control characters in names and texts
-    are replaced by visible ones, so a line is always one hit; ``--json`` keeps names exact.
+    are replaced by visible ones, so a line is always one hit; ``--json`` keeps names exact. Where
+    hits are explained, each is followed by lines that begin with a tab.
     """
-    return ["\t".join(_fields(hit)) for hit in hits]
+    return [
+        line
+        for hit in hits
+        for line in ("\t".join(_fields(hit)), *(f"\t{why}" for why in _why(hit, explained)))
+    ]
+
+
+def _why(hit: Hit, explained: bool) -> list[str]:
+    return [one_line(line) for line in hit.explain()] if explained else []
 
 
 def _fields(hit: Hit) -> tuple[str, ...]:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.records import FloatArray
+from mmsearch.records import FloatArray, Modality
 from mmsearch.search.probing import Chunks
 from mmsearch.store.metadata import CHUNK_BITS
+
+_MODALITIES = tuple(Modality)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,9 @@ class Pool:
         cosines: (n,) float32.
         hubness: (n,) float32: what was subtracted from the cosines.
         judged: (n,) float32: what a judge has added to them; 0 for what it has not seen.
+        standings: (n,) float32: deviations above the background, before judging.
         evidence: (n,) float32: log-odds.
-        fields: (n,) int64: of which field each is.
+        modalities: (n,) int64: what each is a chunk of, by number.
         shown: (n,) bool: whether it can be a hit.
     """
 
@@ -45,19 +48,20 @@ class Pool:
     cosines: FloatArray
     hubness: FloatArray
     judged: FloatArray
+    standings: FloatArray
     evidence: FloatArray
-    fields: NDArray[np.int64]
+    modalities: NDArray[np.int64]
     shown: NDArray[np.bool_]
 
     def items(self) -> Items:
         """Return the items that have a chunk that can be a hit.
 
-        In each field an item counts by its best chunk. Its fields' evidence is put together as
-        ``ln(exp(a) + exp(b))``: either part may be what was meant.
+        In each modality an item counts by its best chunk, in whatever space. Their evidence is put
+        together as ``ln(exp(a) + exp(b))``: either part may be what was meant.
         """
         owners = self.chunk_ids >> CHUNK_BITS
-        order = np.lexsort((self.chunk_ids, -self.evidence, self.fields, owners))
-        best = order[_first(owners[order], self.fields[order])]
+        order = np.lexsort((self.chunk_ids, -self.evidence, self.modalities, owners))
+        best = order[_first(owners[order], self.modalities[order])]
         starts = np.flatnonzero(_first(owners[best]))
         evidence = np.logaddexp.reduceat(self.evidence[best], starts) if len(best) else best
         by_shown = np.lexsort(
@@ -76,11 +80,11 @@ def _first(*sorted_keys: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def pooled(fields: Sequence[Chunks]) -> Pool:
     """Judge a query's chunks of each field, and put those of all fields together."""
-    columns = zip(*(_judged(number, chunks) for number, chunks in enumerate(fields)), strict=True)
+    columns = zip(*map(_judged, fields), strict=True)
     return Pool(*map(np.concatenate, columns))
 
 
-def _judged(number: int, chunks: Chunks) -> tuple[NDArray[Any], ...]:
+def _judged(chunks: Chunks) -> tuple[NDArray[Any], ...]:
     """Return the columns of a pool for one field: a judge adds to the first candidates.
 
     The judged keep their evidence among them, the best judged the highest: so they stay before
@@ -94,8 +98,10 @@ def _judged(number: int, chunks: Chunks) -> tuple[NDArray[Any], ...]:
         best = np.argsort(-(scores + added)[first], kind="stable")
         evidence = evidence.copy()
         evidence[first[best]] = chunks.evidence[first]
-    numbers, shown = np.full(len(ids), number), np.full(len(ids), chunks.shown)
-    return ids, chunks.cosines, chunks.cosines - scores, added, evidence, numbers, shown
+    numbers = np.full(len(ids), _MODALITIES.index(chunks.modality))
+    shown = np.full(len(ids), chunks.shown)
+    hubness = chunks.cosines - scores
+    return ids, chunks.cosines, hubness, added, chunks.standings, evidence, numbers, shown
 
 
 def best_words(scored: Sequence[tuple[int, float]]) -> Mapping[int, float]:

@@ -7,7 +7,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.records import FloatArray
+from mmsearch.records import FloatArray, Modality
 from mmsearch.search.dense import Candidates, Effort, corrected, find_candidates, score_rows
 from mmsearch.search.evidence import Line
 from mmsearch.search.standing import Level, levels
@@ -71,7 +71,9 @@ class Chunks:
         ids: (n,) int64.
         cosines: (n,) float32.
         scores: (n,) float32: the cosines, corrected for hubs.
-        evidence: (n,) float32: log-odds, by how far the scores stand above the background.
+        standings: (n,) float32: by how many deviations the scores stand above the background.
+        evidence: (n,) float32: log-odds by that.
+        modality: What they are chunks of.
         judge: What is yet to look at the first of them, if anything is.
         shown: Whether they can be hits.
     """
@@ -79,9 +81,11 @@ class Chunks:
     ids: NDArray[np.int64]
     cosines: FloatArray
     scores: FloatArray
+    standings: FloatArray
     evidence: FloatArray
-    judge: Judge | None
-    shown: bool
+    modality: Modality
+    judge: Judge | None = None
+    shown: bool = True
 
 
 def look(
@@ -117,11 +121,15 @@ def _leading_chunks(probe: Probe, k: int, margin: float) -> list[tuple[Chunks, L
     """
     found = []
     background = levels(probe.background, probe.queries, probe.hubs)
-    for mine, level, judge in zip(_candidates(probe, k), background, probe.judges, strict=True):
-        evidence = probe.line.evidence(level.standings(mine.scores))
+    margins = [float(level.spread) * margin / probe.line.slope for level in background]
+    candidates = _candidates(probe, k, margins)
+    for mine, level, judge in zip(candidates, background, probe.judges, strict=True):
+        standings = level.standings(mine.scores)
+        evidence = probe.line.evidence(standings)
         end = max(_leading(mine.ids, evidence, k, margin), judge.depth if judge else 0)
-        columns = (mine.cosines[:end], mine.scores[:end], evidence[:end])
-        found.append((Chunks(mine.ids[:end], *columns, judge, probe.shown), level))
+        columns = (mine.cosines[:end], mine.scores[:end], standings[:end], evidence[:end])
+        modality = probe.field.info.name.modality
+        found.append((Chunks(mine.ids[:end], *columns, modality, judge, probe.shown), level))
     return found
 
 
@@ -135,30 +143,43 @@ def _joined(
         return chunks
     cosines = score_rows(probe.field, rows, probe.queries[number])
     scores = corrected(cosines, rows, probe.hubs)
+    standings = level.standings(scores)
     return replace(
         chunks,
         ids=np.concatenate([chunks.ids, probe.field.ids[rows]]),
         cosines=np.concatenate([chunks.cosines, cosines]),
         scores=np.concatenate([chunks.scores, scores]),
-        evidence=np.concatenate([chunks.evidence, probe.line.evidence(level.standings(scores))]),
+        standings=np.concatenate([chunks.standings, standings]),
+        evidence=np.concatenate([chunks.evidence, probe.line.evidence(standings)]),
     )
 
 
-def _candidates(probe: Probe, k: int) -> list[Candidates]:
-    """Return a field's best chunks for each query: of ``k`` items, or all that there are."""
+def _candidates(probe: Probe, k: int, margins: Sequence[float]) -> list[Candidates]:
+    """Return a field's best chunks for each query: of ``k`` items, or all that there are.
+
+    Args:
+        probe: Where to look.
+        k: How many items.
+        margins: For each query how much further down its scores are to reach.
+    """
     effort = replace(probe.effort, depth=max(probe.effort.depth, _CHUNKS_PER_ITEM * k))
     found = find_candidates(probe.field, probe.queries, effort, probe.allowed, probe.hubs)
-    while short := [n for n, mine in enumerate(found) if _is_short(mine, k)]:
+    pairs = list(zip(found, margins, strict=True))
+    while short := [n for n, (mine, margin) in enumerate(pairs) if _is_short(mine, k, margin)]:
         effort = replace(effort, depth=4 * effort.depth)
         queries = probe.queries[short]
         more = find_candidates(probe.field, queries, effort, probe.allowed, probe.hubs)
         for n, mine in zip(short, more, strict=True):
-            found[n] = mine
-    return found
+            pairs[n] = mine, margins[n]
+    return [mine for mine, _ in pairs]
 
 
-def _is_short(found: Candidates, k: int) -> bool:
-    return not found.exhausted and _kth_item(found.ids, k) is None
+def _is_short(found: Candidates, k: int, margin: float) -> bool:
+    """Whether there may be more that counts behind what was found."""
+    if found.exhausted:
+        return False
+    at = _kth_item(found.ids, k)
+    return at is None or (margin > 0 and bool(found.scores[-1] > found.scores[at] - margin))
 
 
 def _leading(ids: NDArray[np.int64], evidence: FloatArray, k: int, margin: float) -> int:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.search.dense import Effort, find_candidates
+from mmsearch.search.dense import Effort, corrected, find_candidates
 from mmsearch.store.ann import nearest
 from mmsearch.store.field import Field, Selection
+from mmsearch.store.nearness import Nearness
 
 K = 10
 """ann_recall_at_10 is what is promised."""
@@ -44,19 +45,35 @@ class Measured:
         return self.ann_recall - _SURE * self.error >= target
 
 
-def exact(field: Field, queries: FloatArray, k: int, allowed: Selection) -> NDArray[np.int64]:
-    """Return the rows of the exact nearest of each query: (n, k) int64, -1 for none."""
-    return nearest(queries, _allowed_blocks(field, allowed), k)
+def exact(
+    field: Field, queries: FloatArray, k: int, allowed: Selection, hubs: Nearness | None
+) -> NDArray[np.int64]:
+    """Return the rows of the best scores of each query: (n, k) int64, -1 for none.
+
+    Args:
+        field: What is searched.
+        queries: (n, dim) float32.
+        k: How many for each.
+        allowed: The rows that may be found.
+        hubs: What scores are corrected by, if they are: one dimension more.
+    """
+    if hubs is not None:
+        queries = np.append(queries, np.ones((len(queries), 1), np.float32), axis=1)
+    return nearest(queries, _allowed_blocks(field, allowed, hubs), k)
 
 
 def _allowed_blocks(
-    field: Field, allowed: Selection
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+    field: Field, allowed: Selection, hubs: Nearness | None
+) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
     start = 0
     for ids, vectors in field.blocks():
         kept = np.flatnonzero(allowed.mask[start : start + len(ids)])
         if len(kept):
-            yield start + kept, vectors[kept]
+            rows, floats = start + kept, vectors[kept].astype(np.float32)
+            if hubs is not None:
+                corrections = corrected(np.zeros(len(rows), np.float32), rows, hubs)
+                floats = np.append(floats, corrections[:, None], axis=1)
+            yield rows, floats
         start += len(ids)
 
 

@@ -257,7 +257,7 @@ def inner_products(vectors: NDArray[np.float16], query: FloatArray) -> FloatArra
 
 
 def nearest(
-    queries: FloatArray, blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]], k: int
+    queries: FloatArray, blocks: Iterable[tuple[NDArray[np.int64], FloatArray]], k: int
 ) -> NDArray[np.int64]:
     """Return the exact nearest of many rows, on all cores.
 
@@ -272,8 +272,8 @@ def nearest(
     faiss = _faiss()
     best = np.full((len(queries), k), -np.inf, np.float32)
     found = np.full((len(queries), k), -1)
-    for rows, vectors in blocks:
-        few, base = min(k, len(rows)), vectors.astype(np.float32)
+    for rows, base in blocks:
+        few = min(k, len(rows))
         scores, at = faiss.knn(queries, base, few, metric=faiss.METRIC_INNER_PRODUCT)
         scores, both = np.hstack([best, scores]), np.hstack([found, rows[at]])
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]

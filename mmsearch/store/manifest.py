@@ -92,7 +92,7 @@ class Bank:
         vectors: The file with their vectors, (queries, dim) float16.
         queries: How many.
         own: Whether they are vectors of the index itself, not of the reference bank.
-        rows: What the field held when they were chosen.
+        rows: How many vectors it was chosen from, if it is the index's own, else for.
     """
 
     asked: Modality

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.errors import DamagedIndexError
 from mmsearch.records import FloatArray
 from mmsearch.store.files import CheckedFile, FileInfo, block_span, write_file
 from mmsearch.store.manifest import Bank
@@ -22,6 +23,7 @@ _ROW_BYTES = 4
 _NEAREST_SHARE = 32
 """The nearest are one query in so many. For captions and photos as `mini` embeds them, rankings
 hardly change between one in 8 and one in 125."""
+_BLOCK_ROWS = 2_048
 _SMALL_ROWS = 250_000
 """Up to here all of a field is held in memory, 1 MB."""
 
@@ -35,18 +37,30 @@ def nearness(vectors: FloatArray, bank: FloatArray) -> FloatArray:
 
     Returns:
         (n,) float32: the mean similarity (inner product) to the nearest queries, one in 32 of the
-        bank.
+        bank. Computed in double precision: a product rounds a row otherwise when its neighbours
+        change, and then equal vectors would get unequal scores.
     """
-    similarities = vectors @ bank.T
-    count = max(1, len(bank) // _NEAREST_SHARE)
-    nearest = np.partition(similarities, len(bank) - count, axis=1)[:, len(bank) - count :]
-    means: FloatArray = nearest.mean(axis=1)
+    first = len(bank) - max(1, len(bank) // _NEAREST_SHARE)
+    queries = bank.T.astype(np.float64)
+    means = np.empty(len(vectors), np.float32)
+    for start in range(0, len(vectors), _BLOCK_ROWS):
+        some = slice(start, start + _BLOCK_ROWS)
+        similarities = vectors[some].astype(np.float64) @ queries
+        means[some] = np.partition(similarities, first, axis=1)[:, first:].mean(axis=1)
     return means
 
 
 def load_bank(folder: Path, bank: Bank) -> FloatArray:
-    """Return the queries of a bank, (queries, dim) float32."""
-    halves = CheckedFile(folder, bank.vectors).read(0, bank.vectors.payload_bytes).view(np.float16)
+    """Return the queries of a bank, (queries, dim) float32.
+
+    Raises:
+        DamagedIndexError: They are missing, or not what was written.
+    """
+    try:
+        file = CheckedFile(folder, bank.vectors)
+    except FileNotFoundError as error:  # only writers read it, so nobody has replaced it
+        raise DamagedIndexError(f"{error.filename}: missing; run `mmsearch repair`") from error
+    halves = file.read(0, bank.vectors.payload_bytes).view(np.float16)
     return halves.reshape(bank.queries, -1).astype(np.float32)
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.engine.embedding import alike, embed_many
 from mmsearch.engine.fusing import Found, first_candidates
 from mmsearch.engine.index import BATCH, Index
 from mmsearch.engine.judged import JudgedQueries, JudgedQuery
 from mmsearch.engine.naming import Naming, called
-from mmsearch.engine.query import alike, embed_many
 from mmsearch.engine.request import Request
 from mmsearch.errors import DecodeError
-from mmsearch.fuse import DEFAULT_SCORER, SCORERS
+from mmsearch.fuse import DEFAULT_SCORER, SCORERS, Shares
 from mmsearch.fuse.candidates import Candidates
 from mmsearch.fuse.learned import Learned
-from mmsearch.records import Failure, FloatArray
+from mmsearch.records import Failure
 from mmsearch.store.batches import batches
 from mmsearch.store.reader import View
 
@@ -110,7 +110,7 @@ class _Recorder:
         self._relevant, self._embedded = relevant, embedded
         self.examples: dict[int, Example] = {}  # by number: a search may be repeated
 
-    def __call__(self, found: Found) -> FloatArray:
+    def __call__(self, found: Found) -> Shares:
         relevant = self._relevant[found.number]
         if np.isin(found.items.ids, list(relevant)).any():
             first, candidates = first_candidates(found, embedded=self._embedded)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.fuse.learned import Learned
+from mmsearch.fuse.learned import Arrays, Learned, learned_share
 from mmsearch.metrics import DEEPEST, Difference, Values, ndcg, paired_differences
 from mmsearch.metrics.graded import hits
 from mmsearch.records import Failure, FloatArray
@@ -60,6 +60,11 @@ class FusionReport:
     def helped(self) -> bool:
         """Whether the scorer is better than the default, and was stored."""
         return self.difference.value > 0 and self.difference.p < SIGNIFICANT
+
+
+def scored(kind: Learned, arrays: Arrays, example: Example) -> FloatArray:
+    """Return the scores that a scorer gives to the candidates of an example, (n,) float32."""
+    return example.candidates.scores + learned_share(kind, arrays, example.candidates)
 
 
 def measured(examples: Sequence[Example], scores: Sequence[FloatArray]) -> Values:

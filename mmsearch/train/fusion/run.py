@@ -10,14 +10,14 @@ from mmsearch.engine.inputs import PathLike, modalities
 from mmsearch.engine.judged import read_queries
 from mmsearch.engine.request import Request
 from mmsearch.errors import UsageError
-from mmsearch.fuse.learned import Learned, learned_scores
+from mmsearch.fuse.learned import Learned
 from mmsearch.records import Modality
 from mmsearch.store.scorers import keep_scorer
 from mmsearch.store.writer import Writer
 from mmsearch.train.fusion.examples import collect
 from mmsearch.train.fusion.fit import fit
 from mmsearch.train.fusion.groups import groups, split
-from mmsearch.train.fusion.report import FusionReport, difference, figures, measured
+from mmsearch.train.fusion.report import FusionReport, difference, figures, measured, scored
 from mmsearch.train.splits import Split
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def train_fusion(
         tell(f"training on {len(train_on):,} queries")
         arrays = fit(kind, train_on, validation, seed)
         theirs = measured(test, [example.candidates.scores for example in test])
-        ours = measured(test, [learned_scores(kind, arrays, e.candidates) for e in test])
+        ours = measured(test, [scored(kind, arrays, example) for example in test])
         report = FusionReport(
             scorer=kind,
             directions=tuple(sorted({example.direction for example in examples.found})),
