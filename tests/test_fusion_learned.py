@@ -250,6 +250,7 @@ def test_other_directions_are_scored_by_default(
         for asked, options in (
             ({"image": picture}, {"target": "image"}),
             ({"text": "thing4"}, {}),
+            ({"text": "thing4", "exclude": "thing9"}, {"target": "image"}),
             ({"vector": np.ones(32)}, {"target": "image"}),
         ):
             default = index.search(**asked, **options)  # type: ignore[arg-type]

@@ -103,7 +103,8 @@ def scoring(view: View, name: str) -> Scoring:
 def _learned(scorer: StoredScorer, found: Found) -> Shares:
     """Scores by a learned scorer; the default's where it was not trained for such queries."""
     shares = SCORERS[DEFAULT_SCORER](found.signals)
-    if found.direction not in scorer.info.directions or not len(found.items.ids):
+    is_known = found.direction in scorer.info.directions and not found.asked.unwanted
+    if not is_known or not len(found.items.ids):
         return shares
     kind = Learned(scorer.info.name)
     first, candidates = first_candidates(found, embedded=kind is Learned.ATTENTION)

@@ -22,7 +22,7 @@ from mmsearch.store.batches import batches
 from mmsearch.store.reader import View
 
 MOST = 10_000
-"""Queries to learn from; with embeddings they take 0.5 GB of memory."""
+"""Queries to learn from; with embeddings they take 0.3 GB of memory."""
 LEAST = 100
 """Of one direction: with fewer nothing is learned about it."""
 Tell = Callable[[str], None]
