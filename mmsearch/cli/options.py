@@ -53,8 +53,12 @@ TargetOption: TypeAlias = Annotated[
     ),
 ]
 RerankOption: TypeAlias = Annotated[
-    Literal["convex", "rrf", "none"],
-    typer.Option(help="How hits are scored: none for vectors alone; see docs/ranking.md."),
+    Literal["convex", "rrf", "none", "mlp", "attention"],
+    typer.Option(
+        metavar="SCORER",
+        help="How hits are scored: convex, rrf, none for vectors alone; mlp, attention where "
+        "trained; see docs/ranking.md.",
+    ),
 ]
 TemplateOption: TypeAlias = Annotated[
     list[str] | None,

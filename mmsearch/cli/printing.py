@@ -226,6 +226,8 @@ def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
         )
         for promise in field.promises:
             yield f"    {promise_line(promise)}"
+    for name, directions in info.scorers.items():
+        yield f"  scorer {name}: {', '.join(directions)}"
     if info.memory_bytes:
         yield f"  codes within {info.memory_bytes / 1e6:,.1f} MB of memory"
     for name, now in info.changed_versions().items():

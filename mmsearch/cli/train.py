@@ -1,4 +1,4 @@
-"""Commands that train: align, towers."""
+"""Commands that train: align, towers, fusion."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from mmsearch.cli.options import DeviceOption, TextColumns
-from mmsearch.cli.printing import say
-from mmsearch.cli.train_printing import align_lines, towers_lines
+from mmsearch.cli.options import DeviceOption, IndexOption, JsonOption, TargetOption, TextColumns
+from mmsearch.cli.printing import failure_lines, say
+from mmsearch.cli.train_printing import align_lines, fusion_lines, towers_lines
+from mmsearch.config import locate_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -206,6 +207,42 @@ def towers(
         )
     for line in towers_lines(report):
         typer.echo(line)
+
+
+@app.command("fusion")
+def fusion(
+    pairs: Annotated[
+        Path,
+        typer.Option(help="A manifest of queries, as for `mmsearch eval`: a click a row will do."),
+    ],
+    scorer: Annotated[
+        Literal["mlp", "attention"],
+        typer.Option(help="What judges: signals of one candidate, or of all, and embeddings."),
+    ] = "mlp",
+    target: TargetOption = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+    index: IndexOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Fit a fusion scorer to an index's queries, of which you know what is relevant.
+
+    It is stored in the index, for --rerank, if it is better than the default on queries that were
+    held out. Exit code 1 if it is not.
+    """
+    from mmsearch.engine.opening import open_index
+    from mmsearch.train.fusion import train_fusion
+
+    with open_index(locate_index(index), device=device) as opened:
+        report = train_fusion(
+            opened, pairs, scorer=scorer, target=target or None, seed=seed, tell=say
+        )
+    for line in fusion_lines(report, as_json=json):
+        typer.echo(line)
+    for line in failure_lines(report.failures, "--json"):
+        say(line)
+    if not report.helped:
+        raise typer.Exit(1)
 
 
 @contextmanager

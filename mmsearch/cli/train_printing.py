@@ -1,10 +1,13 @@
 """What trainings print at their end."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmsearch.train.align import AlignReport
+    from mmsearch.train.fusion import FusionReport
     from mmsearch.train.towers import TowersReport
 
 
@@ -42,6 +45,27 @@ def towers_lines(report: "TowersReport") -> Iterator[str]:
         yield f"{report.left_out:,} pairs left out: they hold copies of what is held out"
     yield from _unusable(report)
     yield f"use it with: mmsearch index PATH --model {report.folder}"
+
+
+def fusion_lines(report: "FusionReport", *, as_json: bool) -> Iterator[str]:
+    """Return what `train fusion` prints: figures of both scorers, and what became of it."""
+    if as_json:
+        yield json.dumps({**asdict(report), "helped": report.helped}, indent=2)
+        return
+    default, learned = asdict(report.default), asdict(report.learned)
+    yield "\t".join(("scorer", "queries", *default))
+    for name, values in (("convex", default), (report.scorer, learned)):
+        yield "\t".join((name, str(report.held_out), *(f"{v:.4f}" for v in values.values())))
+    if report.hidden:
+        yield f"{report.hidden:,} queries left out: nothing relevant is among their candidates"
+    if report.rare:
+        yield f"{report.rare:,} queries left out: too few of their direction"
+    change = f"nDCG@10 {report.difference.value:+.4f}, p {report.difference.p:.4f}"
+    if report.helped:
+        kinds = ", ".join(report.directions)
+        yield f"kept ({change}): search {kinds} with --rerank {report.scorer}"
+    else:
+        yield f"not kept, it does not beat the default on held-out queries ({change})"
 
 
 def _unusable(report: "AlignReport | TowersReport") -> Iterator[str]:

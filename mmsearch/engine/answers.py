@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from mmsearch.engine.chunks import load_chunk
 from mmsearch.engine.folding import WIDER, Folding
+from mmsearch.engine.fusing import Found, Scoring
 from mmsearch.engine.request import Request
-from mmsearch.fuse import SCORERS, Shares, Signals, relevance, scores
+from mmsearch.fuse import Shares, relevance, scores
 from mmsearch.records import Hit, Modality
 from mmsearch.search.pool import Items, Pool
 from mmsearch.store.reader import View
@@ -21,30 +22,21 @@ class Answers:
     Args:
         view: The index.
         request: What is to be found.
-        gallery: Among how many vectors was searched.
+        score: Gives scores to it.
         approximate: The modalities that were found by way of texts.
     """
 
     def __init__(
-        self, view: View, request: Request, gallery: int, approximate: Collection[Modality]
+        self, view: View, request: Request, score: Scoring, approximate: Collection[Modality]
     ) -> None:
-        self._request, self._gallery, self._approximate = request, gallery, approximate
+        self._request, self._score, self._approximate = request, score, approximate
         self._load = cache(partial(load_chunk, view))
         self._folding = Folding(view, self._load)
 
-    def hits(self, pool: Pool, words: Mapping[int, float]) -> list[Hit]:
-        """Return a query's hits.
-
-        Args:
-            pool: What was found.
-            words: By item id its lexical score, where it has one.
-        """
-        items = pool.items()
-        lexical = np.zeros(len(items.ids), np.float32)
-        if words:
-            lexical[:] = [words.get(i, 0.0) for i in items.ids.tolist()]
-        signals = Signals(pool.evidence[items.places], items.evidence, lexical)
-        shares, likely = SCORERS[self._request.rerank](signals), relevance(signals, self._gallery)
+    def hits(self, found: Found) -> list[Hit]:
+        """Return a query's hits."""
+        pool, items, lexical = found.pool, found.items, found.signals.lexical
+        shares, likely = self._score(found), relevance(found.signals, found.gallery)
         totals = scores(shares)
         order = np.lexsort((items.ids, -totals))
         order = order[likely[order] >= self._request.min_relevance]

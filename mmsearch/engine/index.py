@@ -19,6 +19,7 @@ from mmsearch.engine.add import Adder
 from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embedding import Embedded, Failed, alike, embed_many, pointed, refuse
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
+from mmsearch.engine.fusing import Scoring
 from mmsearch.engine.given import given, given_queries
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
@@ -271,8 +272,8 @@ class Index(Closing):
             target: Modalities of the parts to be found; all by default.
             k: How many items.
             where: Expression over columns that items must satisfy (docs/where.md).
-            rerank: The fusion scorer: ``convex``, ``rrf``, or ``none`` for the vectors alone
-                (docs/ranking.md).
+            rerank: The fusion scorer: ``convex``, ``rrf``, ``none`` for the vectors alone, or one
+                that was fitted to the index, ``mlp`` or ``attention`` (docs/ranking.md).
             min_relevance: Hits whose ``relevance`` is lower are left out, 0 to 1.
             dedupe: Whether a hit stands for those that are near-duplicates of it, its
                 ``duplicates``; pictures are read again for it.
@@ -355,6 +356,7 @@ class Index(Closing):
         queries: Sequence[Query],
         embedded: Sequence[Embedded],
         request: Request,
+        score: Scoring | None = None,
     ) -> list[list[Hit]]:
         bank = banks(model, embedded[0], request.targets)
 
@@ -373,7 +375,7 @@ class Index(Closing):
                 for vectors in [pointed(terms)]
             ]
             targets = resolve_targets(view, embedded[0], asked[0].bridged, request.targets)
-            return run_search(view, catalog, replace(request, targets=targets), asked)
+            return run_search(view, catalog, replace(request, targets=targets), asked, score)
 
         looks_up = request.where is not None or any(q.text or q.excluded for q in queries)
         return self._from_one_commit(hits, looks_up=looks_up)

@@ -70,6 +70,7 @@ class IndexInfo:
         failures: Items that could not be indexed and have not changed since.
         commit: How many commits made it.
         fields: Its fields.
+        scorers: Fusion scorers that were fitted to it: for which queries, by name.
         size_bytes: All files together, holes not counted.
         versions: Library versions at creation.
     """
@@ -83,6 +84,7 @@ class IndexInfo:
     failures: int
     commit: int
     fields: tuple[FieldSummary, ...]
+    scorers: dict[str, tuple[str, ...]]
     size_bytes: int
     moving_to: str | None
     versions: dict[str, str]
@@ -108,6 +110,7 @@ def describe(view: View) -> IndexInfo:
         failures=view.snapshot.count(b"failures"),
         commit=manifest.commit,
         fields=tuple(_summary(view, name) for name in sorted(view.state.fields)),
+        scorers={scorer.name: scorer.directions for scorer in manifest.scorers},
         size_bytes=sum(_disk_bytes(path) for path in view.folder.rglob("*")),
         moving_to=staged.model if (staged := sound_spare(view.folder / STAGING)) else None,
         versions=manifest.versions,

@@ -8,9 +8,9 @@ from mmsearch.engine.folding import WIDER
 from mmsearch.engine.judging import Judging
 from mmsearch.errors import UsageError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS
+from mmsearch.fuse.candidates import DEPTH
+from mmsearch.fuse.learned import Learned
 from mmsearch.records import FieldName, FloatArray, Modality
-
-_LEAST_RANKED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,9 @@ class Request:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UsageError(f"k is {self.k}; ask for at least one hit")
-        if self.rerank not in SCORERS:
-            raise UsageError(f"rerank is {self.rerank!r}; choose one of {', '.join(SCORERS)}")
+        names = (*SCORERS, *Learned)
+        if self.rerank not in names:
+            raise UsageError(f"rerank is {self.rerank!r}; choose one of {', '.join(names)}")
         if not 0 <= self.min_relevance <= 1:
             raise UsageError(f"min_relevance is {self.min_relevance}; it is between 0 and 1")
 
@@ -74,7 +75,7 @@ class Request:
     def depth(self) -> int:
         """How many items each field is to yield; ranks must not hang on how many are asked for."""
         k = WIDER * self.k if self.dedupe else self.k
-        return max(k, _LEAST_RANKED) if self.rerank == "rrf" else k
+        return k if self.rerank in (DEFAULT_SCORER, "none") else max(k, DEPTH)
 
     @property
     def looks_closely(self) -> bool:

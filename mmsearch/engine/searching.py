@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.engine.answers import Answers
+from mmsearch.engine.fusing import Found, Scoring, scoring
 from mmsearch.engine.probes import probes_of
 from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import DamagedIndexError, UsageError
@@ -24,11 +25,15 @@ from mmsearch.store.reader import View
 LEXICAL_CANDIDATES = 200
 _BLOCK = 64
 """Queries of a batch that a thread takes at a time, at the most."""
-Found = TypeVar("Found")
+Taken = TypeVar("Taken")
 
 
 def run_search(
-    view: View, catalog: Catalog, request: Request, asked: Sequence[Asked]
+    view: View,
+    catalog: Catalog,
+    request: Request,
+    asked: Sequence[Asked],
+    score: Scoring | None = None,
 ) -> list[list[Hit]]:
     """Return for each query the k best items, best first; fewer only where there are no more.
 
@@ -39,7 +44,9 @@ def run_search(
         catalog: Its words and columns.
         request: What is to be found.
         asked: Queries, all with vectors in the same spaces.
+        score: Gives scores to what is found, instead of the scorer that is asked for.
     """
+    score = score or scoring(view, request.rerank)
     allowed = allowed_items(view, catalog, request.where)
     probes = list(probes_of(view, request, asked, allowed))
     shown = frozenset(probe.field.info.name for probe in probes if probe.shown)
@@ -50,15 +57,17 @@ def run_search(
         looked = look([probe.part(some) for probe in probes], request.depth, items)
         return list(zip(words, looked, strict=True))
 
-    gallery = sum(probe.allowed.count for probe in probes if probe.shown)
     approximate = {name.modality for name in asked[0].bridged}
-    answers = Answers(view, request, gallery, approximate)
+    answers = Answers(view, request, score, approximate)
     with _in_blocks(find, len(asked)) as found:
-        return [answers.hits(pooled(chunks), words) for words, chunks in found]
+        return [
+            answers.hits(Found.of(n, asked[n], request, probes, pooled(chunks), words))
+            for n, (words, chunks) in enumerate(found)
+        ]
 
 
 @contextmanager
-def _in_blocks(find: Callable[[slice], list[Found]], count: int) -> Iterator[Iterator[Found]]:
+def _in_blocks(find: Callable[[slice], list[Taken]], count: int) -> Iterator[Iterator[Taken]]:
     """Yield what is found for each of some queries, while all cores look for the next ones.
 
     FAISS and NumPy let go of Python's lock for most of their time. LMDB's transaction serves one

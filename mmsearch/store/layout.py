@@ -13,7 +13,7 @@ from mmsearch.store.metadata import StoredItem
 CATALOG = "catalog.sqlite"
 SCRATCH = "repair"
 """A folder in which a repair makes a new ``data.mdb``."""
-_KINDS = (".vectors", ".codes", ".codebook", ".bank", ".nearness", ".tmp")
+_KINDS = (".vectors", ".codes", ".codebook", ".bank", ".nearness", ".scorer", ".tmp")
 
 
 def remove_unnamed(folder: Path, manifest: Manifest) -> None:

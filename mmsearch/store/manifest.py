@@ -147,6 +147,21 @@ class FieldInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ScorerInfo:
+    """A fusion scorer that was fitted to the index.
+
+    Attributes:
+        name: What a search calls it.
+        file: Its arrays.
+        directions: What it was trained for, as ``text->image``.
+    """
+
+    name: str
+    file: FileInfo
+    directions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What an index consists of.
 
@@ -161,6 +176,7 @@ class Manifest:
         items: How many live items there are.
         fields: The fields that hold vectors.
         versions: Library versions at creation; for information.
+        scorers: Fusion scorers that were fitted to it.
     """
 
     model: str
@@ -173,6 +189,7 @@ class Manifest:
     items: int = 0
     fields: tuple[FieldInfo, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    scorers: tuple[ScorerInfo, ...] = ()
 
     def field(self, name: FieldName) -> FieldInfo | None:
         """Return the field of that name, or None when nothing was indexed in it."""
@@ -182,6 +199,7 @@ class Manifest:
         """Name every file that this manifest keeps alive."""
         names = {f.codebook.name for f in self.fields if f.codebook}
         names |= {bank.vectors.name for f in self.fields for bank in f.banks}
+        names |= {scorer.file.name for scorer in self.scorers}
         for info in (segment for f in self.fields for segment in f.segments):
             names |= {info.vectors.name, *(file.name for file in info.nearness)}
             if info.codes:
@@ -209,6 +227,7 @@ class Manifest:
         raw["spaces"] = tuple(Space(**space) for space in raw["spaces"])
         fields = map(_field, raw["fields"])
         raw["fields"] = tuple(f.bare() if version <= _OTHER_CELLS else f for f in fields)
+        raw["scorers"] = tuple(map(_scorer, raw.get("scorers", ())))
         return Manifest(**raw)
 
 
@@ -241,6 +260,10 @@ def _field(raw: dict[str, Any]) -> FieldInfo:
 def _tuning(raw: dict[str, Any]) -> Tuning:
     points = tuple(Point(**point) for point in raw["curve"])
     return Tuning(**raw | {"asked": Modality(raw["asked"]), "curve": points})
+
+
+def _scorer(raw: dict[str, Any]) -> ScorerInfo:
+    return ScorerInfo(raw["name"], FileInfo(**raw["file"]), tuple(raw["directions"]))
 
 
 def _bank(raw: dict[str, Any]) -> Bank:

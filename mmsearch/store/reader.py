@@ -20,6 +20,7 @@ from mmsearch.store.guard import DATA
 from mmsearch.store.layout import CATALOG
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import Snapshot
+from mmsearch.store.scorers import StoredScorer
 from mmsearch.store.spare import SPARE
 
 BACKGROUND_ROWS = 1000
@@ -54,6 +55,7 @@ class State:
             else before[info.name]
             for info in manifest.fields
         }
+        self.scorers = {info.name: StoredScorer(folder, info) for info in manifest.scorers}
         self._alive: dict[FieldName, Selection] = {}
         self._holders: dict[frozenset[FieldName], NDArray[np.bool_]] = {}
         self._speaking: dict[tuple[FieldName, frozenset[FieldName]], Selection] = {}

@@ -28,6 +28,7 @@ from mmsearch.store.verify import (
     lock_index,
     opened,
     record_damage,
+    scorer_damage,
 )
 from mmsearch.store.writer import Batch, Writer
 
@@ -83,6 +84,7 @@ def _repair_rest(folder: Path, lock: WriterLock) -> Iterator[str]:
         if not had_spare:
             yield f"{SPARE}: written anew"
         yield from _repair_fields(writer)
+        yield from _repair_scorers(writer)
     finally:
         writer.close()
 
@@ -98,6 +100,23 @@ def _repair_fields(writer: Writer) -> Iterator[str]:
         yield from _account(state, is_stray=state.info.name in stray)
     if mended:
         writer.replace_fields(mended, cleared=np.empty(0, np.int64))
+
+
+def _repair_scorers(writer: Writer) -> Iterator[str]:
+    """Drop the scorers whose file is damaged: nothing says what was in it."""
+    problems = {
+        damage.where: damage.what for damage in scorer_damage(writer.folder, writer.manifest)
+    }
+    if not problems:
+        return
+    scorers = writer.manifest.scorers
+    writer.replace_scorers(scorer for scorer in scorers if scorer.file.name not in problems)
+    for scorer in scorers:
+        if what := problems.get(scorer.file.name):
+            yield (
+                f"{scorer.file.name}: {what}; dropped the {scorer.name} scorer, "
+                "`mmsearch train fusion` makes another"
+            )
 
 
 def _lost_items(writer: Writer, states: list[FieldState]) -> tuple[set[int], set[object]]:

@@ -51,13 +51,13 @@ def inspect_field(folder: Path, info: FieldInfo) -> FieldState:
         _inspect_segment(folder, segment, last_id, state)
         last_id = segment.last_id
         if segment.codes:
-            state.codes.extend(_file_problems(folder, segment.codes))
+            state.codes.extend(file_problems(folder, segment.codes))
         for file in segment.nearness:
-            state.nearness.extend(_file_problems(folder, file))
+            state.nearness.extend(file_problems(folder, file))
     if info.codebook:
-        state.codes.extend(_file_problems(folder, info.codebook))
+        state.codes.extend(file_problems(folder, info.codebook))
     for bank in info.banks:
-        state.nearness.extend(_file_problems(folder, bank.vectors))
+        state.nearness.extend(file_problems(folder, bank.vectors))
     return state
 
 
@@ -83,7 +83,8 @@ def _ascend(ids: NDArray[np.int64], after: int, last: int) -> bool:
     return bool(np.all(np.diff(ids, prepend=after) > 0)) and int(ids[-1]) == last
 
 
-def _file_problems(folder: Path, info: FileInfo) -> Iterator[tuple[str, str]]:
+def file_problems(folder: Path, info: FileInfo) -> Iterator[tuple[str, str]]:
+    """Check every block of a file; yields its name and what is wrong, if anything is."""
     try:
         blocks = CheckedFile(folder, info).damaged_blocks()
     except (DamagedIndexError, OSError, ValueError) as error:

@@ -15,12 +15,13 @@ from mmsearch.store.batches import batches
 from mmsearch.store.catalog_check import check_catalog
 from mmsearch.store.database import connect_reading, one_integer, translated
 from mmsearch.store.environment import acquire
-from mmsearch.store.guard import DATA, file_problems
+from mmsearch.store.guard import DATA
+from mmsearch.store.guard import file_problems as data_problems
 from mmsearch.store.layout import CATALOG, catalog_item
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import Snapshot
-from mmsearch.store.soundness import FieldState, RowCheck, inspect_field
+from mmsearch.store.soundness import FieldState, RowCheck, file_problems, inspect_field
 from mmsearch.store.spare import SPARE, read_spare, sound_spare
 
 ITEMS = 2_000
@@ -71,6 +72,7 @@ def find_damage(folder: Path) -> list[Damage]:
         return [
             *_spare_damage(folder, manifest),
             *_field_damage(folder, snapshot, manifest),
+            *scorer_damage(folder, manifest),
             *catalog_damage(folder, snapshot, manifest),
         ]
 
@@ -95,7 +97,7 @@ def record_damage(folder: Path) -> list[Damage]:
 
     A file whose pages are damaged is not given to LMDB: it might end the process.
     """
-    problems = file_problems(folder)
+    problems = data_problems(folder)
     if not problems:
         try:
             with opened(folder) as (snapshot, manifest):
@@ -137,6 +139,12 @@ def _field_damage(folder: Path, snapshot: Snapshot, manifest: Manifest) -> Itera
         for item_id in wrong[:_MAX_PROBLEMS].tolist():
             what = "its vectors are not those of its chunks"
             yield Damage(str(state.info.name), f"item {item_id}: {what}")
+
+
+def scorer_damage(folder: Path, manifest: Manifest) -> Iterator[Damage]:
+    """Check the files of the fusion scorers."""
+    for scorer in manifest.scorers:
+        yield from (Damage(name, what) for name, what in file_problems(folder, scorer.file))
 
 
 def check_rows(

@@ -21,7 +21,7 @@ from mmsearch.store.files import FileInfo, write_file
 from mmsearch.store.guard import refuse_damaged, seal, unseal
 from mmsearch.store.layout import CATALOG, catalog_item, remove_unnamed
 from mmsearch.store.lock import WriterLock
-from mmsearch.store.manifest import FieldInfo, Manifest, SegmentInfo
+from mmsearch.store.manifest import FieldInfo, Manifest, ScorerInfo, SegmentInfo
 from mmsearch.store.merge import merge_tail
 from mmsearch.store.metadata import (
     CHUNK_BITS,
@@ -192,6 +192,10 @@ class Writer:
         """Commit rewritten fields; the tombstones of ``cleared`` items have no vectors left."""
         by_name = {f.name: f for f in self.manifest.fields} | {f.name: f for f in fields}
         self._recommit(replace(self.manifest, fields=tuple(by_name.values())), cleared)
+
+    def replace_scorers(self, scorers: Iterable[ScorerInfo]) -> None:
+        """Commit other fusion scorers."""
+        self._recommit(replace(self.manifest, scorers=tuple(scorers)), np.empty(0, np.int64))
 
     def _recommit(self, changed: Manifest, cleared: NDArray[np.int64]) -> None:
         """Commit a changed manifest over the same items."""
