@@ -112,7 +112,7 @@ class _Recorder:
 
     def __call__(self, found: Found) -> Shares:
         relevant = self._relevant[found.number]
-        if np.isin(found.items.ids, list(relevant)).any():
+        if len(found.items.ids):
             first, candidates = first_candidates(found, embedded=self._embedded)
             ids = found.items.ids[first].tolist()
             grades = np.array([relevant.get(item_id, 0) for item_id in ids])
