@@ -20,7 +20,7 @@ from mmsearch.train.loop import train
 from mmsearch.train.plan import Plan
 
 BATCH_SIZE = 64
-STEPS = {Learned.MLP: 600, Learned.ATTENTION: 120}
+STEPS = {Learned.MLP: 300, Learned.ATTENTION: 120}
 LEARNING_RATE = {Learned.MLP: 3e-3, Learned.ATTENTION: 2e-3}
 EVALUATIONS = 10
 PATIENCE = 5
