@@ -518,4 +518,4 @@ def test_a_large_field_gets_its_codebook_while_items_are_still_coming(
 
         index.add(items())
     assert recipes[0] == "exact"
-    assert recipes[-1].startswith("IVF")
+    assert "IVF" in recipes[-1]
