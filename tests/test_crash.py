@@ -34,7 +34,7 @@ import mmsearch
 KILLS = 10
 KILLS_PER_INDEX = 3
 SOAK_KILLS = int(os.environ.get("MMSEARCH_SOAK_KILLS", "1000"))
-RECIPE = "IVF16,PQ8"
+RECIPE = "OPQ8,IVF16,PQ8x4"
 KEPT = 0.4
 
 

@@ -71,7 +71,7 @@ def make(folder: Path, recipe: str | None) -> Sound:
     return Sound(folder, sources, contents_of(path), answers_of(path))
 
 
-RECIPE = "IVF16,PQ8"
+RECIPE = "OPQ8,IVF16,PQ8x4"
 ONLY_IVF = pytest.mark.parametrize("sound", [RECIPE], indirect=True)
 """Where an exact index has nothing to add: it is made of fewer kinds of files."""
 

@@ -74,7 +74,7 @@ def test_nearness_is_the_mean_of_the_nearest_queries() -> None:
     np.testing.assert_allclose(nearness(vectors, bank[:3]), nearest, rtol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", [None, "IVF8,PQ8"])
+@pytest.mark.parametrize("recipe", [None, "OPQ8,IVF8,PQ8x4"])
 def test_texts_and_pictures_find_each_other_by_corrected_scores(
     make_index: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str | None
 ) -> None:

@@ -37,7 +37,7 @@ def crowded(count: int) -> list[Item]:
     ]
 
 
-@pytest.fixture(params=[None, "IVF8,PQ8"])
+@pytest.fixture(params=[None, "OPQ8,IVF8,PQ8x4"])
 def full(
     request: pytest.FixtureRequest, make_index: Make, monkeypatch: pytest.MonkeyPatch
 ) -> Index:
