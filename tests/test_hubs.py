@@ -9,6 +9,7 @@ from fakes import DIM, FakeEncoder, fake_model, word_vector
 
 import mmsearch
 from mmsearch import Index, Modality, Model
+from mmsearch.cli.printing import info_lines
 from mmsearch.engine import hubs
 from mmsearch.engine.bank import descriptions, query_vectors
 from mmsearch.records import FieldName, FloatArray, Space
@@ -154,6 +155,18 @@ def test_a_bank_follows_what_the_index_has_become(index: Index, tmp_path: Path) 
     add(index, tmp_path, IMAGE, 1, 5)  # what was removed asks no more
     assert (bank_of(index, IMAGE).own, bank_of(index, IMAGE).rows) == (False, 206)
     assert mmsearch.verify(index.path) == []
+
+
+def test_info_says_what_is_corrected_and_by_what(index: Index, tmp_path: Path) -> None:
+    add(index, tmp_path, IMAGE, 60, 0)
+    bank = bank_of(index, IMAGE)
+    (field,) = index.info().fields
+    assert [(c.asked, c.queries, c.own) for c in field.corrections] == [(TEXT, bank.queries, False)]
+    said = [*info_lines(index.info(), as_json=False)]
+    expected = f"text queries: corrected for hubs by {bank.queries} of the reference bank"
+    assert expected in [line.strip() for line in said]
+    sizes = sum(path.stat().st_size for path in index.path.glob("0*"))
+    assert field.size_bytes == sizes
 
 
 def test_a_bank_is_about_what_the_field_is_about(index: Index, tmp_path: Path) -> None:

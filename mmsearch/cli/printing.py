@@ -226,6 +226,9 @@ def info_lines(info: "IndexInfo", *, as_json: bool) -> Iterator[str]:
         )
         for promise in field.promises:
             yield f"    {promise_line(promise)}"
+        for one in field.corrections:
+            source = "of its own" if one.own else "of the reference bank"
+            yield f"    {one.asked} queries: corrected for hubs by {one.queries:,} {source}"
     for name, directions in info.scorers.items():
         yield f"  scorer {name}: {', '.join(directions)}"
     if info.memory_bytes:

@@ -32,6 +32,21 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """By what the scores of a field are corrected for hubs.
+
+    Attributes:
+        asked: The queries' modality.
+        queries: How many stand for what is asked.
+        own: Whether they are the index's own vectors, not of the reference bank.
+    """
+
+    asked: Modality
+    queries: int
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FieldSummary:
     """One field.
 
@@ -43,6 +58,7 @@ class FieldSummary:
         segments: Number of segments.
         recipe: ``exact``, or the FAISS factory string.
         promises: What tuning has found, for each kind of query.
+        corrections: For what kinds of query its scores are corrected for hubs.
         size_bytes: What its files take on disk.
     """
 
@@ -53,6 +69,7 @@ class FieldSummary:
     segments: int
     recipe: str
     promises: tuple[Promise, ...]
+    corrections: tuple[Correction, ...]
     size_bytes: int
 
 
@@ -127,7 +144,8 @@ def _disk_bytes(path: Path) -> int:
 def _summary(view: View, name: FieldName) -> FieldSummary:
     info = view.state.fields[name].info
     live = view.alive(name).count
-    files = [f for s in info.segments for f in (s.vectors, s.codes)] + [info.codebook]
+    files = [f for s in info.segments for f in (s.vectors, s.codes, *s.nearness)]
+    files += [info.codebook, *(bank.vectors for bank in info.banks)]
     return FieldSummary(
         name=name,
         dim=info.dim,
@@ -140,5 +158,6 @@ def _summary(view: View, name: FieldName) -> FieldSummary:
             for t in info.tunings
             if t.recipe == info.recipe
         ),
+        corrections=tuple(Correction(b.asked, b.queries, b.own) for b in info.banks),
         size_bytes=sum(file.size_bytes for file in files if file),
     )
