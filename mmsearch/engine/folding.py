@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mmsearch.config import DecodeLimits
 from mmsearch.decode.image import decode_image
+from mmsearch.encode.heads import unit
 from mmsearch.engine.chunks import EmbeddedChunk
 from mmsearch.errors import DecodeError
 from mmsearch.records import FloatArray, Modality
@@ -59,8 +60,9 @@ class Folding:
         found: dict[int, FloatArray] = {}
         for one in self.view.state.fields.values():
             rows = one.find(np.array(sorted(chunk_ids), np.int64))
-            for chunk_id, vector in zip(one.ids[rows].tolist(), one.gather(rows), strict=True):
-                found.setdefault(chunk_id, vector / max(float(np.linalg.norm(vector)), 1e-12))
+            vectors = unit(one.gather(rows))
+            for chunk_id, vector in zip(one.ids[rows].tolist(), vectors, strict=True):
+                found.setdefault(chunk_id, vector)
         return found
 
     def _is_same(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encode import Model
+from mmsearch.encode.heads import unit
 from mmsearch.engine.bank import query_vectors
 from mmsearch.records import FieldName, FloatArray, Modality
 from mmsearch.store.field import Field
@@ -56,8 +57,10 @@ def _chosen(
 ) -> Iterator[Bank]:
     """Yield the bank that is to replace a field's own, if one is."""
     asked = ASKED.get(info.name.modality)
+    if asked is None or info.rows < LEAST:
+        return
     searched = _Live.of(writer, info, dead)
-    if asked is None or searched.count < LEAST:
+    if searched.count < LEAST:
         return
     source = FieldName(info.name.space, asked)
     own = _Live.of(writer, writer.manifest.field(source), dead)
@@ -72,7 +75,8 @@ def _chosen(
     else:
         enough = (n for n in _CANDIDATES if n >= _CANDIDATES_PER_ROW * rows)
         candidates = query_vectors(model.encoder(source), next(enough, _CANDIDATES[-1]))
-    near = _near(_unit(candidates), searched.sample(_SAMPLE))
+    # Of unit length, as searches ask them; the vectors of a field may differ.
+    near = _near(unit(candidates), searched.sample(_SAMPLE))
     file = write_file(writer.folder, writer.new_name("bank"), [near.astype(np.float16).tobytes()])
     yield Bank(asked, file, len(near), is_own, rows)
 
@@ -100,13 +104,6 @@ class _Live:
         assert self.field is not None
         places = np.linspace(0, self.count - 1, min(count, self.count)).astype(np.int64)
         return self.field.gather(self.rows[places])
-
-
-def _unit(queries: FloatArray) -> FloatArray:
-    """Return queries as searches ask them, of unit length; the vectors of a field may differ."""
-    lengths = np.linalg.norm(queries, axis=1, keepdims=True)
-    unit: FloatArray = queries / np.maximum(lengths, np.float32(1e-12))
-    return unit
 
 
 def _near(candidates: FloatArray, sample: FloatArray) -> FloatArray:
