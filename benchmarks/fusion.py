@@ -99,7 +99,7 @@ def scoring_ms(index: Index, path: Path, kind: Learned) -> float:
     vectors = embed_many(queries, index.model)
     for number, query in enumerate(queries):
         request = Request((IMAGE,), rerank=kind)
-        index._search(index.model, [query], [vectors[number]], request, timed)
+        index._search_embedded(index.model, [query], [vectors[number]], request, timed)
     return 1000 * float(np.median(taken))
 
 

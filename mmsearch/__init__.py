@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmsearch.engine.opening import open_index as open
     from mmsearch.engine.query import Query
     from mmsearch.engine.report import Report
+    from mmsearch.engine.request import SearchOptions
     from mmsearch.errors import (
         DamagedIndexError,
         DecodeError,
@@ -48,6 +49,7 @@ _HOMES = {
     "engine.opening": ("create", "repair", "verify"),
     "engine.query": ("Query",),
     "engine.report": ("Report",),
+    "engine.request": ("SearchOptions",),
     "errors": (
         "DamagedIndexError",
         "DecodeError",
@@ -96,6 +98,7 @@ __all__ = [
     "Progress",
     "Query",
     "Report",
+    "SearchOptions",
     "Sound",
     "Space",
     "UsageError",

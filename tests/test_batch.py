@@ -16,7 +16,7 @@ from test_present_json import SCHEMA, check
 import mmsearch
 from mmsearch import DecodeError, Index, Query
 from mmsearch.engine import batch
-from mmsearch.engine.index import BATCH
+from mmsearch.engine.opened import BATCH
 
 __all__ = ["cli", "indexed", "media", "notes"]  # fixtures
 

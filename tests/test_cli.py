@@ -34,7 +34,7 @@ def load(name: str, *compute: object, **options: object) -> mmsearch.Model:
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Run a command line in this process, in an empty folder, with the fake model."""
-    monkeypatch.setattr("mmsearch.engine.index.load_model", load)
+    monkeypatch.setattr("mmsearch.engine.opened.load_model", load)
     monkeypatch.setattr("mmsearch.engine.opening.load_model", load)
     monkeypatch.setattr("mmsearch.engine.opening.DEFAULT_MODEL", "fake")
     monkeypatch.delenv("MMSEARCH_INDEX", raising=False)

@@ -112,7 +112,7 @@ def test_ctrl_c_writes_nothing(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mmsearch.Index, "search_many", stop)
+    monkeypatch.setattr(mmsearch.Index, "_search", stop)
     code, out, _ = indexed("eval", queries, "--run", "a.trec")
     assert (code, out) == (130, "")
     assert (tmp_path / "a.trec").read_text() == "as it was"

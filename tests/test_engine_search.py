@@ -82,7 +82,7 @@ def by_meaning(index: Index, words: str, k: int = 10, **options: Any) -> Found:
     terms = embed_many([Query(words)], model)[0]
     request = Request([Modality.TEXT], k, options.get("where"))
     spoken = Query(audio="unread.wav")
-    return cosines(index._search(model, [spoken], [terms], request)[0])
+    return cosines(index._search_embedded(model, [spoken], [terms], request)[0])
 
 
 @pytest.fixture

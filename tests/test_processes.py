@@ -14,8 +14,7 @@ from fakes import fake_model
 from killing import fast_folder
 
 import mmsearch
-from mmsearch.engine import index as indexing
-from mmsearch.engine import searching
+from mmsearch.engine import opened, searching
 from mmsearch.records import Item, Modality, Part
 from mmsearch.store.lock import WriterLock
 
@@ -157,7 +156,7 @@ def test_a_search_that_two_commits_overtake_is_made_again(
                 index.add(overtaking.pop(0))
             return search(*args)
 
-        monkeypatch.setattr(indexing, "run_search", overtaken)
+        monkeypatch.setattr(opened, "run_search", overtaken)
         assert len(index.search("dog", k=ITEMS, where="edition = 'b'")) == ITEMS
 
 

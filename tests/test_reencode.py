@@ -470,7 +470,7 @@ class Installed:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Installed:
     package = Installed()
-    monkeypatch.setattr("mmsearch.engine.index.load_model", package.load)
+    monkeypatch.setattr("mmsearch.engine.opened.load_model", package.load)
     monkeypatch.delenv("MMSEARCH_INDEX", raising=False)
     monkeypatch.chdir(tmp_path)
     return package

@@ -242,7 +242,7 @@ def test_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("mmsearch.engine.opening.load_model", lambda *_: fake_model())
-    monkeypatch.setattr("mmsearch.engine.index.load_model", lambda *_, **__: fake_model())
+    monkeypatch.setattr("mmsearch.engine.opened.load_model", lambda *_, **__: fake_model())
     folder, index = str(clip_folder(tmp_path / "emb")), str(tmp_path / "index")
     assert run(["add-vectors", folder, "--index", index, "--model", "fake"]) == 0
     assert run(["add-vectors", folder, "--index", index]) == 0
@@ -274,7 +274,7 @@ def test_vectors_that_do_not_fit_leave_nothing_behind(
     suffix: str,
 ) -> None:
     monkeypatch.setattr("mmsearch.engine.opening.load_model", lambda *_: fake_model())
-    monkeypatch.setattr("mmsearch.engine.index.load_model", lambda *_, **__: fake_model())
+    monkeypatch.setattr("mmsearch.engine.opened.load_model", lambda *_, **__: fake_model())
     good, bad = tmp_path / "good.npy", tmp_path / f"bad{suffix}"
     np.save(good, rows_of(WORDS))
     vectors = np.ones((3, 7), np.float16) if wrong == "dim" else np.ones((3, DIM), np.int8)

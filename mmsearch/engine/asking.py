@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from mmsearch.engine.evaluation import ALL
 from mmsearch.engine.index import Index
 from mmsearch.engine.ingest import Progress
 from mmsearch.engine.judged import JudgedQueries, JudgedQuery
 from mmsearch.engine.naming import Naming
-from mmsearch.engine.query import Query
 from mmsearch.engine.request import Request
 from mmsearch.errors import DecodeError
 from mmsearch.records import Failure, Hit
@@ -46,20 +45,15 @@ def ask(
         direction = f"{'+'.join(asked.query.inputs())}->{'+'.join(request.targets or [ALL])}"
         try:
             if direction not in warm:  # the first query of a kind loads its network and vectors
-                _search(index, asked.query, request)
+                index._search([asked.query], request)
                 warm.add(direction)
             started = time.perf_counter()
-            hits = _search(index, asked.query, request)
+            (hits,) = index._search([asked.query], request)
             ms = 1000 * (time.perf_counter() - started)
             yield Answer(asked, direction, _ranked(hits, asked, naming), ms)
         except DecodeError as error:
             failures.append(Failure(judged.source, str(error), asked.id))
         progress(Progress(number, number - len(failures), len(failures)))
-
-
-def _search(index: Index, query: Query, request: Request) -> list[Hit]:
-    options = {field.name: getattr(request, field.name) for field in fields(request)}
-    return index.search_many([query], target=options.pop("targets") or None, **options)[0]
 
 
 def _ranked(hits: Sequence[Hit], asked: JudgedQuery, naming: Naming) -> Ranked:

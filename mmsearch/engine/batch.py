@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Unpack
 
-from mmsearch.engine.index import BATCH, Index
+from mmsearch.engine.index import Index
 from mmsearch.engine.inputs import PathLike
+from mmsearch.engine.opened import BATCH
 from mmsearch.engine.query import Query, sentences
+from mmsearch.engine.request import SearchOptions, request_of
 from mmsearch.engine.rows import row_query
 from mmsearch.errors import DecodeError, UsageError, one_line
-from mmsearch.fuse import DEFAULT_SCORER
-from mmsearch.records import Failure, Hit, Item, Modality
+from mmsearch.records import Failure, Hit, Item
 from mmsearch.sources import find_rows
 from mmsearch.sources.rows import RowError
 from mmsearch.store.batches import batches
@@ -36,13 +38,8 @@ def answers(
     index: Index,
     path: PathLike,
     *,
-    target: Modality | str | Sequence[Modality | str] | None = None,
-    k: int = 10,
-    where: str | None = None,
-    rerank: str = DEFAULT_SCORER,
-    min_relevance: float = 0.0,
-    dedupe: bool = False,
     templates: str | Sequence[str] = (),
+    **options: Unpack[SearchOptions],
 ) -> Iterator[Answer]:
     """Answer the queries of a file in their order, in the memory that a block of them takes.
 
@@ -50,30 +47,18 @@ def answers(
         index: Where to look.
         path: A text a line, or a manifest with columns ``text``, ``image``, ``audio`` and
             ``video``, all of a row in one query, and ``id``; ``-`` is the standard input.
-        target: As for :meth:`Index.search`, and so are the others.
-        k: How many items for each.
-        where: Expression over columns.
-        rerank: The fusion scorer.
-        min_relevance: Hits whose ``relevance`` is lower are left out.
-        dedupe: Whether a hit stands for those that are near-duplicates of it.
         templates: Sentences around the words.
+        options: As for :meth:`Index.search`.
 
     Raises:
         UsageError: The file cannot be read, or an option makes no sense for a search.
     """
+    request = request_of(options)
     for block in batches(_read(find_rows(path), sentences(templates)), BATCH):
         asked = [n for n, row in enumerate(block) if row.query]
         reasons: dict[int, DecodeError] = {}
-        found = index.search_many(
-            [row.query for row in block if row.query],
-            target=target,
-            k=k,
-            where=where,
-            rerank=rerank,
-            min_relevance=min_relevance,
-            dedupe=dedupe,
-            failed=reasons.__setitem__,
-        )
+        queries = [row.query for row in block if row.query]
+        found = index._search(queries, request, reasons.__setitem__)
         for place, (number, hits) in enumerate(zip(asked, found, strict=True)):
             block[number] = _answered(block[number], hits, reasons.get(place), path)
         yield from block

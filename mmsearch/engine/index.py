@@ -1,25 +1,17 @@
 """The index as its users see it."""
 
 import os
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Unpack
 
 from numpy.typing import ArrayLike
 
-from mmsearch.closing import Closing
-from mmsearch.encode import Model, load_model
-from mmsearch.encode.registry import lost_path
+from mmsearch.encode import Model
 from mmsearch.engine.add import Adder
-from mmsearch.engine.bridging import banks, bridged
-from mmsearch.engine.embedding import Embedded, Failed, alike, embed_many, pointed, refuse
+from mmsearch.engine.embedding import Failed, refuse
 from mmsearch.engine.embeddings import Embeddings, Wanted, sample
-from mmsearch.engine.fusing import Scoring
 from mmsearch.engine.given import given, given_queries
 from mmsearch.engine.info import IndexInfo, describe
 from mmsearch.engine.ingest import Progress
@@ -32,21 +24,15 @@ from mmsearch.engine.inputs import (
     modalities,
     names,
 )
-from mmsearch.engine.judging import judging
+from mmsearch.engine.opened import Opened
 from mmsearch.engine.query import Exclusions, ImageLike, Query, SoundLike, sentences
 from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
-from mmsearch.engine.request import Asked, Request
-from mmsearch.engine.searching import resolve_targets, run_search
-from mmsearch.errors import DamagedIndexError, ModelError, UsageError
-from mmsearch.fuse import DEFAULT_SCORER
-from mmsearch.records import Hit, Item, Modality, item_key, named
-from mmsearch.store.batches import batches
-from mmsearch.store.catalog import Catalog
+from mmsearch.engine.request import SearchOptions, request_of
+from mmsearch.errors import UsageError
+from mmsearch.records import Hit, Item, Modality, item_key
 from mmsearch.store.maintain import compact
-from mmsearch.store.manifest import Manifest
-from mmsearch.store.once import computed_once
-from mmsearch.store.reader import Reader, View
+from mmsearch.store.reader import Reader
 from mmsearch.store.repair import repair_index
 from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Batch, Writer
@@ -54,68 +40,12 @@ from mmsearch.store.writer import Batch, Writer
 if TYPE_CHECKING:
     from mmsearch.engine.tuning import Tuned
 
-Answer = TypeVar("Answer")
-_ATTEMPTS = 10
-BATCH = 1024
-"""Queries that are searched for together, from one commit."""
 
-
-class Index(Closing):
+class Index(Opened):
     """A folder of vectors and metadata that can be added to and searched; a context manager.
 
     Searching is thread-safe and sees every commit as soon as it is made, also by other processes.
     """
-
-    def __init__(
-        self,
-        path: PathLike,
-        model: Model | None = None,
-        *,
-        device: str | None = None,
-        precision: str | None = None,
-        compile: bool = False,
-    ) -> None:
-        """Open an index; see :func:`mmsearch.open`."""
-        self.path = Path(path)
-        self._reader = Reader(self.path)
-        self._given_model = model
-        self._load_model = partial(load_model, device=device, precision=precision, compile=compile)
-
-    @computed_once
-    def model(self) -> Model:
-        """The model that the index was made with.
-
-        Raises:
-            ModelError: It cannot be loaded, or its weights or preprocessing have changed.
-        """
-        manifest = self._manifest()
-        model = self._given_model or self._load(manifest.model)
-        if model.spaces != manifest.spaces:
-            raise ModelError(
-                f"{self.path}: made with {named(manifest.spaces)}, but {model.name!r} is "
-                f"{named(model.spaces)} here: run `mmsearch reencode --index {_option(self.path)}`"
-            )
-        return model
-
-    def _load(self, name: str) -> Model:
-        if path := lost_path(name):
-            moved = name.replace(path, "FILE" if f"={path}" in name else "FOLDER")
-            raise ModelError(
-                f"{self.path}: its model {name} is gone; if it lies elsewhere now, "
-                f"`mmsearch reencode --index {_option(self.path)} --model {moved}` says so"
-            )
-        return self._load_model(name)
-
-    def _manifest(self) -> Manifest:
-        with self._reader.view() as view:
-            return view.manifest
-
-    def _refuse_moved(self, manifest: Manifest, model: Model) -> None:
-        """Refuse to mix models where the index has been moved after this one was loaded."""
-        if model.spaces != manifest.spaces:
-            raise ModelError(
-                f"{self.path}: moved to {named(manifest.spaces)} since it was opened; open it again"
-            )
 
     def add(
         self,
@@ -251,13 +181,8 @@ class Index(Closing):
         space: str | None = None,
         exclude: Exclusions = (),
         weights: Mapping[str, float] = MappingProxyType({}),
-        target: Modality | str | Sequence[Modality | str] | None = None,
-        k: int = 10,
-        where: str | None = None,
-        rerank: str = DEFAULT_SCORER,
-        min_relevance: float = 0.0,
-        dedupe: bool = False,
         templates: str | Sequence[str] = (),
+        **options: Unpack[SearchOptions],
     ) -> list[Hit]:
         """Find the items that fit a query best.
 
@@ -269,15 +194,8 @@ class Index(Closing):
             space: The vector's space, where the model has several.
             exclude: What is not wanted: a text, several, or texts with what each counts (0.5).
             weights: By modality what its part of the query counts, 1 by default.
-            target: Modalities of the parts to be found; all by default.
-            k: How many items.
-            where: Expression over columns that items must satisfy (docs/where.md).
-            rerank: The fusion scorer: ``convex``, ``rrf``, ``none`` for the vectors alone, or one
-                that was fitted to the index, ``mlp`` or ``attention`` (docs/ranking.md).
-            min_relevance: Hits whose ``relevance`` is lower are left out, 0 to 1.
-            dedupe: Whether a hit stands for those that are near-duplicates of it, its
-                ``duplicates``; pictures are read again for it.
             templates: Sentences with ``{}`` where the words go; what they say is averaged.
+            options: What is to be found, and how many: :class:`mmsearch.SearchOptions`.
 
         Returns:
             Up to k hits, best first; fewer where there are no more, or none as relevant.
@@ -292,15 +210,7 @@ class Index(Closing):
             raise UsageError("space is that of a vector; give one")
         vectors = {} if vector is None else given([vector], space, self.model)[0]
         query = Query(text, image, audio, sentences(templates), vectors, exclude, weights)
-        return self.search_many(
-            [query],
-            target=target,
-            k=k,
-            where=where,
-            rerank=rerank,
-            min_relevance=min_relevance,
-            dedupe=dedupe,
-        )[0]
+        return self._search([query], request_of(options))[0]
 
     def search_many(
         self,
@@ -308,14 +218,9 @@ class Index(Closing):
         *,
         vectors: ArrayLike | None = None,
         space: str | None = None,
-        target: Modality | str | Sequence[Modality | str] | None = None,
-        k: int = 10,
-        where: str | None = None,
-        rerank: str = DEFAULT_SCORER,
-        min_relevance: float = 0.0,
-        dedupe: bool = False,
         templates: str | Sequence[str] = (),
         failed: Failed | None = None,
+        **options: Unpack[SearchOptions],
     ) -> list[list[Hit]]:
         """Search for each of many queries or vectors, encoded together and searched on all cores.
 
@@ -325,60 +230,16 @@ class Index(Closing):
             queries: Texts, and queries of any modalities.
             vectors: (n, dim) numbers instead, what the model has embedded elsewhere.
             space: The vectors' space, where the model has several.
-            target: As for :meth:`search`, and so are the others.
-            k: How many items for each.
-            where: Expression over columns.
-            rerank: The fusion scorer.
-            min_relevance: Hits whose ``relevance`` is lower are left out.
-            dedupe: Whether a hit stands for those that are near-duplicates of it.
             templates: Sentences around the words of texts; a query has its own.
             failed: Called with the number of each query that cannot be decoded, and why: it finds
                 nothing. By default the first such error is raised.
+            options: As for :meth:`search`.
 
         Returns:
             For each query or vector what :meth:`search` returns.
         """
-        model = self.model
-        asked = given_queries(queries, vectors, space, templates, model)
-        embedded = embed_many(asked, model, failed or refuse)
-        request = Request(modalities(target) or (), k, where, rerank, min_relevance, dedupe)
-        found: list[list[Hit]] = [[] for _ in asked]
-        for some in (some for kind in alike(asked, embedded) for some in batches(kind, BATCH)):
-            of_one_kind = [asked[n] for n in some], [embedded[n] for n in some]
-            hits = self._search(model, *of_one_kind, request)
-            for number, mine in zip(some, hits, strict=True):
-                found[number] = mine
-        return found
-
-    def _search(
-        self,
-        model: Model,
-        queries: Sequence[Query],
-        embedded: Sequence[Embedded],
-        request: Request,
-        score: Scoring | None = None,
-    ) -> list[list[Hit]]:
-        bank = banks(model, embedded[0], request.targets)
-
-        def hits(view: View, catalog: Catalog) -> list[list[Hit]]:
-            self._refuse_moved(view.manifest, model)
-            asked = [
-                Asked(
-                    terms=terms,
-                    bridged=bridged(view, bank, vectors, request.targets),
-                    modalities=() if query.vectors else query.inputs().keys(),
-                    words=query.text,
-                    unwanted=query.excluded,
-                    judging=judging(model, query, vectors),
-                )
-                for query, terms in zip(queries, embedded, strict=True)
-                for vectors in [pointed(terms)]
-            ]
-            targets = resolve_targets(view, embedded[0], asked[0].bridged, request.targets)
-            return run_search(view, catalog, replace(request, targets=targets), asked, score)
-
-        looks_up = request.where is not None or any(q.text or q.excluded for q in queries)
-        return self._from_one_commit(hits, looks_up=looks_up)
+        asked = given_queries(queries, vectors, space, templates, self.model)
+        return self._search(asked, request_of(options), failed or refuse)
 
     def embeddings(
         self, *, space: str | None = None, limit: int = 5_000, where: str | None = None
@@ -399,18 +260,6 @@ class Index(Closing):
         return self._from_one_commit(
             lambda view, catalog: sample(view, catalog, wanted), looks_up=looks_up
         )
-
-    def _from_one_commit(
-        self, answer: Callable[[View, Catalog], Answer], *, looks_up: bool
-    ) -> Answer:
-        """Return an answer in which catalog and records agree, if it looks into the catalog."""
-        for _ in range(_ATTEMPTS):
-            with self._reader.view() as view:
-                found = answer(view, self._reader.catalog)
-                if not looks_up or self._reader.catalog.stamp <= view.manifest.commit + 1:
-                    return found
-            # Two commits have passed meanwhile: the catalog no longer holds what the first removed.
-        raise DamagedIndexError(f"{self.path}: its catalog is not its own; run `mmsearch repair`")
 
     def get(self, source: PathLike, row: str | None = None) -> Item | None:
         """Return the item of a file, or of a manifest's row; None if it is not in the index."""
@@ -508,13 +357,3 @@ class Index(Closing):
             return repair_index(self.path)
         finally:
             self._reader = Reader(self.path)
-
-    def close(self) -> None:
-        """Release the files."""
-        self._reader.close()
-
-
-def _option(folder: Path) -> str:
-    """Return a folder as ``--index`` takes it: without a separator it would be a name."""
-    path = str(folder)
-    return shlex.quote(path if os.sep in path else os.path.join(os.curdir, path))

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 from mmsearch.engine.embedding import Embedded
 from mmsearch.engine.folding import WIDER
+from mmsearch.engine.inputs import modalities
 from mmsearch.engine.judging import Judging
 from mmsearch.errors import UsageError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS
@@ -39,17 +41,39 @@ class Asked:
         return any(len(some) > 1 for some in self.terms.values())
 
 
+class SearchOptions(TypedDict, total=False):
+    """What is to be found, as callers say it: the options of every search.
+
+    Attributes:
+        target: Modalities of the parts to be found; all by default.
+        k: How many items for each query, 10 by default.
+        where: Expression over columns that items must satisfy (docs/where.md).
+        rerank: The fusion scorer: ``convex``, ``rrf``, ``none`` for the vectors alone, or one that
+            was fitted to the index, ``mlp`` or ``attention`` (docs/ranking.md).
+        min_relevance: Hits whose ``relevance`` is lower are left out, 0 to 1.
+        dedupe: Whether a hit stands for those that are near-duplicates of it, its ``duplicates``;
+            pictures are read again for it.
+    """
+
+    target: Modality | str | Sequence[Modality | str] | None
+    k: int
+    where: str | None
+    rerank: str
+    min_relevance: float
+    dedupe: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be found.
+    """What is to be found: :class:`SearchOptions`, checked.
 
     Attributes:
         targets: Modalities of the parts; all that can be found if there are none.
         k: How many items.
-        where: Expression over columns that items must satisfy.
-        rerank: The fusion scorer; with ``none`` nothing counts but the vectors of what is found.
+        where: Expression over columns.
+        rerank: With ``none`` nothing counts but the vectors of what is found.
         min_relevance: Items that are less likely to be relevant are left out.
-        dedupe: Whether a hit stands for those that are near-duplicates of it.
+        dedupe: Whether near-duplicates are folded.
 
     Raises:
         UsageError: A value makes no sense.
@@ -81,3 +105,13 @@ class Request:
     def looks_closely(self) -> bool:
         """Whether anything but the vectors of what is found counts."""
         return self.rerank != "none"
+
+
+def request_of(options: SearchOptions) -> Request:
+    """Return what callers ask for.
+
+    Raises:
+        UsageError: An option makes no sense.
+    """
+    rest: dict[str, Any] = {name: value for name, value in options.items() if name != "target"}
+    return Request(modalities(options.get("target")) or (), **rest)

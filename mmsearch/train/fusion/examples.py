@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from mmsearch.engine.embedding import alike, embed_many
 from mmsearch.engine.fusing import Found, first_candidates
-from mmsearch.engine.index import BATCH, Index
+from mmsearch.engine.index import Index
 from mmsearch.engine.judged import JudgedQueries, JudgedQuery
 from mmsearch.engine.naming import Naming, called
+from mmsearch.engine.opened import BATCH
 from mmsearch.engine.request import Request
 from mmsearch.errors import DecodeError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS, Shares
@@ -88,7 +89,7 @@ def collect(index: Index, judged: JudgedQueries, request: Request, tell: Tell) -
             recorder = _Recorder(
                 [_relevant(one, ids) for one in mine], embedded=request.rerank == Learned.ATTENTION
             )
-            index._search(
+            index._search_embedded(
                 model,
                 [one.query for one in mine],
                 [vectors[n] for n in some],
