@@ -7,8 +7,8 @@ Run: ``python benchmarks/cost.py``; it measures nothing. Bytes of records are th
 from dataclasses import dataclass
 
 from mmsearch.search.dense import FIRST_DEPTH, lists_to_probe
-from mmsearch.store.ann import choose_recipe, code_sizes, form_of, nlist_of, training_rows
 from mmsearch.store.plan import EXACT_ROWS, MARK_BYTES
+from mmsearch.store.recipes import choose_recipe, code_sizes, form_of, nlist_of, training_rows
 
 DIM = 512
 SIZES = (10_000, 1_000_000, 100_000_000, 1_000_000_000)

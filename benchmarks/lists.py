@@ -18,7 +18,9 @@ from machine import describe
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.store.ann import AnnIndex, choose_recipe, nlist_of, train_codebook, training_rows
+from mmsearch.store.ann import AnnIndex
+from mmsearch.store.codebook import train_codebook
+from mmsearch.store.recipes import choose_recipe, nlist_of, training_rows
 
 K = 10
 QUERIES = 1_000

@@ -9,16 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from mmsearch.errors import UsageError
-from mmsearch.store import ann
-from mmsearch.store.ann import (
-    AnnIndex,
-    check_recipe,
-    choose_recipe,
-    inner_products,
-    rows_to_train,
-    train_codebook,
-)
+from mmsearch.store.ann import AnnIndex
+from mmsearch.store.codebook import train_codebook
+from mmsearch.store.exact import inner_products
 from mmsearch.store.field import Selection
+from mmsearch.store.recipes import check_recipe, choose_recipe, rows_to_train, training_rows
 from mmsearch.store.runs import load_runs
 
 DIM = 16
@@ -139,7 +134,7 @@ def shared(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
 def test_the_chosen_recipe_fits_and_has_rows_enough_to_train(rows: int, dim: int) -> None:
     recipe = choose_recipe(rows, dim)
     check_recipe(recipe, dim)
-    assert rows_to_train(recipe) <= ann.training_rows(recipe, dim)
+    assert rows_to_train(recipe) <= training_rows(recipe, dim)
     assert rows_to_train(recipe) <= rows
 
 

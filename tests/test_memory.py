@@ -15,17 +15,12 @@ from mmsearch import Index, Modality, UsageError
 from mmsearch.config import parse_size
 from mmsearch.records import FieldName
 from mmsearch.store import plan
-from mmsearch.store.ann import (
-    AnnIndex,
-    check_recipe,
-    choose_recipe,
-    code_sizes,
-    form_of,
-    train_codebook,
-)
+from mmsearch.store.ann import AnnIndex
+from mmsearch.store.codebook import train_codebook
 from mmsearch.store.files import FileInfo
 from mmsearch.store.manifest import FieldInfo, Manifest, SegmentInfo
 from mmsearch.store.plan import MARK_BYTES, Plan, needed_bytes
+from mmsearch.store.recipes import check_recipe, choose_recipe, code_sizes, form_of
 
 __all__ = ["cli", "media"]  # fixtures
 ROWS = 1_000

@@ -15,10 +15,10 @@ from mmsearch.engine import opening, searching
 from mmsearch.records import FloatArray
 from mmsearch.search.dense import Effort
 from mmsearch.search.tuning import REACHES
-from mmsearch.store import ann
+from mmsearch.store.faiss_ import load_faiss
 
 TARGET = 0.95
-LOADED = (opening, ann._faiss())
+LOADED = (opening, load_faiss())
 """What a first search would load otherwise: no memory of the index's."""
 
 

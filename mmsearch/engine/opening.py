@@ -11,8 +11,8 @@ from mmsearch.engine.info import IndexInfo
 from mmsearch.engine.inputs import PathLike
 from mmsearch.engine.versions import library_versions
 from mmsearch.errors import IndexNotFoundError, ModelError, UsageError
-from mmsearch.store.ann import check_recipe
 from mmsearch.store.manifest import Manifest
+from mmsearch.store.recipes import check_recipe
 from mmsearch.store.repair import repair_index
 from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Writer

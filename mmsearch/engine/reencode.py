@@ -21,10 +21,10 @@ from mmsearch.engine.versions import library_versions
 from mmsearch.errors import UsageError
 from mmsearch.records import named
 from mmsearch.store.adopt import adopt, copy_vectors
-from mmsearch.store.ann import check_recipe
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.reader import Reader
+from mmsearch.store.recipes import check_recipe
 from mmsearch.store.spare import SPARE
 from mmsearch.store.staging import STAGING, STAGING_LOCK, is_swapped, remove_staging
 from mmsearch.store.writer import Writer

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
 from mmsearch.search.dense import Effort, corrected, find_candidates
-from mmsearch.store.ann import nearest
+from mmsearch.store.exact import nearest
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.nearness import Nearness
 

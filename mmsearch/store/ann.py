@@ -1,4 +1,4 @@
-"""The only home of FAISS: recipes, codebooks, codes, approximate search.
+"""Approximate search: the codes of vectors, in FAISS.
 
 A codebook is a trained FAISS index without vectors. The codes of a segment are what that index
 makes of its rows (``sa_encode``), kept in a file of their own; an index in memory is the codebook
@@ -6,176 +6,17 @@ with the codes of all segments added under their row numbers.
 """
 
 import ctypes
-import re
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import UsageError
 from mmsearch.records import FloatArray
+from mmsearch.store.faiss_ import inverted_file, load_faiss, transforms
 from mmsearch.store.once import computed_once
 
-MAX_TRAINING_BYTES = 512 * 2**20
-"""Training rows in memory, as float32."""
-_DIMENSIONS_A_BYTE = 8
-"""Of a code, where nothing else is asked for."""
-_TRAINING_ROWS_PER_LIST = 20
-_TRAINING_ROUNDS = 4
-"""FAISS asks for 39 rows a list and takes 10 rounds. With 40 and 10, five times the work, the first
-64 of 4,096 lists hold 0.01 more of what text-like queries are for (`benchmarks/ann.py`'s vectors).
-"""
-_ROTATION_ROUNDS = 10
-_ROTATION_ROWS = 32_768
-_CENTROIDS = 256
-"""A product quantiser with 8 bits a code has this many centroids and needs as many rows."""
 _FAST_BITS = 4
-_KEPT = {"IndexPreTransform", "IndexIVFPQ", "IndexIVFFlat", "IndexIVFScalarQuantizer"}
-"""Fast-scan codes end the process in ``add_sa_codes`` (FAISS 1.15); others were not tried."""
-
-
-def choose_recipe(rows: int, dim: int, code_bytes: float | None = None) -> str:
-    """Return the factory string for a field of that size.
-
-    ``nlist`` is the power of two next to 4·√n (FAISS wiki, "Guidelines to choose an index").
-
-    Args:
-        rows: How many vectors.
-        dim: Their dimensions.
-        code_bytes: What a code may take: the largest codes that fit are chosen, the smallest where
-            none do. By default one byte stands for 8 dimensions.
-    """
-    nlist = 2 ** round(np.log2(4 * np.sqrt(rows)))
-    sizes = code_sizes(dim)
-    limit = _bytes_of(_subquantizers(dim, _DIMENSIONS_A_BYTE)) if code_bytes is None else code_bytes
-    fitting = [form for form, size in sizes.items() if size <= limit]
-    return (fitting or list(sizes)[-1:])[0].format(nlist)
-
-
-def code_sizes(dim: int) -> dict[str, int]:
-    """Return the codes to choose from as factory strings without ``nlist``, with their bytes.
-
-    The largest come first: a byte for each dimension, then for 2, 4, 8, 16 and 32 of them. Codes of
-    4 bits are compared in registers (fast scan; André et al. 2017, arXiv 1704.07355), in a rotation
-    that suits them (OPQ; Ge et al. 2013): at the same size four times as fast as codes of 8 bits,
-    and what they leave out is less (`benchmarks/ann.py`).
-    """
-    forms = {"IVF{},SQ8": dim}
-    for dimensions in (2, 4, 8, 16, 32):
-        m = _subquantizers(dim, dimensions)
-        forms[f"OPQ{m},IVF{{}},PQ{m}x4"] = _bytes_of(m)
-    return forms
-
-
-def form_of(recipe: str) -> str:
-    """Return a factory string without its ``nlist``, as :func:`code_sizes` has it."""
-    return re.sub(r"IVF\d+", "IVF{}", recipe)
-
-
-def _subquantizers(dim: int, dimensions: int) -> int:
-    """Return the most, of 4 bits, that divide the dim, with so many dimensions a byte or more."""
-    return next(m for m in range(max(1, 2 * dim // dimensions), 0, -1) if dim % m == 0)
-
-
-def _bytes_of(subquantizers: int) -> int:
-    return -(-subquantizers // 2)
-
-
-def check_recipe(recipe: str, dim: int | None = None) -> None:
-    """Refuse a factory string that FAISS does not know or whose codes cannot be kept.
-
-    Raises:
-        UsageError: The recipe does not fit.
-    """
-    faiss = _faiss()
-    try:
-        index = _untrained(recipe, dim or 2048)
-        kinds = {type(faiss.downcast_index(part)).__name__ for part in (index, _ivf(index))}
-    except (RuntimeError, AttributeError):
-        kinds = set()
-    if not kinds or not nlist_of(recipe):
-        raise UsageError(
-            f"recipe {recipe!r}: not a FAISS factory string with an inverted file"
-            f"{f' for {dim} dimensions' if dim else ''}; try 'IVF1024,PQ32'"
-        )
-    if not kinds <= _KEPT:
-        kind = ", ".join(sorted(kinds - _KEPT))
-        raise UsageError(f"recipe {recipe!r}: codes of {kind} cannot be kept; use PQ, SQ or Flat")
-
-
-def nlist_of(recipe: str) -> int | None:
-    """Return the number of inverted lists in a factory string."""
-    match = re.search(r"IVF(\d+)", recipe)
-    return int(match[1]) if match else None
-
-
-def rows_to_train(recipe: str) -> int:
-    """Return how many rows a codebook needs at the least."""
-    centroids = max((2 ** int(bits) for bits in re.findall(r"PQ\d+x(\d+)", recipe)), default=0)
-    return max(nlist_of(recipe) or 0, centroids, _CENTROIDS)
-
-
-def training_rows(recipe: str, dim: int) -> int:
-    """Return how many rows at the most are worth training on."""
-    wanted = _TRAINING_ROWS_PER_LIST * rows_to_train(recipe)
-    return max(rows_to_train(recipe), min(wanted, MAX_TRAINING_BYTES // (4 * dim)))
-
-
-def train_codebook(recipe: str, sample: FloatArray) -> bytes:
-    """Train an index and serialise it, empty.
-
-    Args:
-        recipe: FAISS factory string.
-        sample: (n, dim) float32.
-    """
-    index = _untrained(recipe, sample.shape[1])
-    ivf = _faiss().downcast_index(_ivf(index))
-    ivf.cp.niter = _TRAINING_ROUNDS
-    quantizers = [ivf, getattr(ivf, "pq", None)]
-    for clustering in (q.cp for q in quantizers if hasattr(q, "cp")):
-        clustering.min_points_per_centroid = 1  # FAISS warns on stderr below 39
-    if hasattr(ivf, "do_polysemous_training"):
-        ivf.do_polysemous_training = False  # on by default: 40 s for a filter not in use
-        ivf.use_precomputed_table = -1  # it serves distances only
-    rotation_quantizers = _rotation_quantizers(index, ivf)
-    if rotation_quantizers and hasattr(ivf, "pq"):
-        _train_rotated(index, ivf, sample)
-    else:
-        index.train(sample)
-    del rotation_quantizers
-    return bytes(_faiss().serialize_index(index))
-
-
-def _train_rotated(index: Any, ivf: Any, sample: FloatArray) -> None:
-    """Train a rotation on what the codes are to hold: what is left of vectors in their lists.
-
-    FAISS trains it on the vectors themselves, of which a list's centroid takes most away.
-    """
-    faiss = _faiss()
-    cells = faiss.IndexFlatL2(sample.shape[1])
-    faiss.Clustering(sample.shape[1], ivf.nlist, ivf.cp).train(sample, cells)
-    centroids = cells.reconstruct_n(0, ivf.nlist)
-    _, nearest_cells = cells.search(sample, 1)
-    residuals = sample - centroids[nearest_cells[:, 0]]
-    (rotation,) = _transforms(index)
-    rotation.niter = _ROTATION_ROUNDS
-    rotation.train(residuals[:: max(1, len(residuals) // _ROTATION_ROWS)])
-    ivf.pq.train(rotation.apply(residuals))
-    ivf.quantizer.add(rotation.apply(centroids))
-    ivf.is_trained = index.is_trained = True
-
-
-def _untrained(recipe: str, dim: int) -> Any:
-    """An index of inner products whose lists are the cells of the nearest centroids.
-
-    FAISS's own choice for inner products, lists by the angle to a centroid, forgets how far the
-    rows of a list reach. See :meth:`AnnIndex.probe`.
-    """
-    faiss = _faiss()
-    index = faiss.index_factory(dim, recipe, faiss.METRIC_L2)
-    index.metric_type = _ivf(index).metric_type = faiss.METRIC_INNER_PRODUCT
-    return index
 
 
 class AnnIndex:
@@ -183,10 +24,10 @@ class AnnIndex:
 
     def __init__(self, codebook: NDArray[np.uint8]) -> None:
         """Load a codebook from bytes that have been checked: FAISS itself checks nothing."""
-        faiss = _faiss()
+        faiss = load_faiss()
         flags = faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE  # nlist KiB for each code byte, for distances
         self._index = faiss.deserialize_index(np.array(codebook), flags)
-        self._ivf = faiss.downcast_index(_ivf(self._index))
+        self._ivf = faiss.downcast_index(inverted_file(self._index))
         self._ivf.parallel_mode = 1  # cores share the lists of a query, so that one query has all
         self._searched = self._ivf
         self.code_bytes: int = self._index.sa_code_size()
@@ -202,6 +43,11 @@ class AnnIndex:
         centroids = self._ivf.quantizer.reconstruct_n(0, self.nlist)
         squares: FloatArray = np.square(centroids).sum(axis=1)
         return squares
+
+    @computed_once
+    def _query_transforms(self) -> list[Callable[[FloatArray], FloatArray]]:
+        """What is done to queries before they reach the inverted file."""
+        return [_numpy_transform(transform) for transform in transforms(self._index)]
 
     @property
     def rows(self) -> int:
@@ -226,7 +72,7 @@ class AnnIndex:
         process where such codes are added to the arranged ones.
         """
         if getattr(getattr(self._ivf, "pq", None), "nbits", 0) == _FAST_BITS:
-            faiss = _faiss()
+            faiss = load_faiss()
             self._searched = faiss.IndexIVFPQFastScan(self._ivf)
             nothing = faiss.ArrayInvertedLists(self.nlist, self._ivf.code_size)
             self._ivf.replace_invlists(nothing, True)
@@ -245,8 +91,8 @@ class AnnIndex:
             nprobe: How many lists.
             reach: What their spread counts, above 0.
         """
-        for transform in _transforms(self._index):
-            queries = transform.apply(queries)
+        for transform in self._query_transforms:
+            queries = transform(queries)
         stretched = queries / np.float32(2 * reach)
         distances, lists = self._ivf.quantizer.search(stretched, min(nprobe, self.nlist))
         squares = np.square(stretched).sum(axis=1, keepdims=True)
@@ -267,7 +113,7 @@ class AnnIndex:
             (n, depth) float32 estimates of the scores, falling, and (n, depth) int64 rows, -1 where
             there are no more.
         """
-        faiss, (count, nprobe) = _faiss(), probes.lists.shape
+        faiss, (count, nprobe) = load_faiss(), probes.lists.shape
         parameters = faiss.SearchParametersIVF(nprobe=nprobe)
         if allowed is not None:
             parameters.sel = faiss.IDSelectorBitmap(allowed)
@@ -293,48 +139,15 @@ class Probes(NamedTuple):
     scores: FloatArray
 
 
-def inner_products(vectors: NDArray[np.float16], query: FloatArray) -> FloatArray:
-    """Return (n,) float32 for (n, dim) float16 and (dim,) float32, each row by itself.
+def _numpy_transform(transform: Any) -> Callable[[FloatArray], FloatArray]:
+    """Return a transform as NumPy does it, if it is a matrix.
 
-    FAISS multiplies half floats as it reads them; NumPy converts them first, one by one, and takes
-    five times as long.
+    For one vector FAISS wakes the threads of its BLAS, and takes five times as long.
     """
-    faiss, (count, dim) = _faiss(), vectors.shape
-    codec = faiss.ScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16)
-    scanner = codec.select_InvertedListScanner(faiss.METRIC_INNER_PRODUCT, None, False, None, False)
-    scanner.set_query(faiss.swig_ptr(query))
-    scanner.set_list(0, 0.0)
-    codes, rows = np.ascontiguousarray(vectors).view(np.uint8), np.arange(count)
-    best, heap = np.full(count, -np.inf, np.float32), np.full(count, -1)
-    scanner.scan_codes(count, *map(faiss.swig_ptr, (codes, rows, best, heap)), count)
-    products = np.full(count, -np.inf, np.float32)  # also where a vector is not finite
-    products[heap[heap >= 0]] = best[heap >= 0]
-    return products
-
-
-def nearest(
-    queries: FloatArray, blocks: Iterable[tuple[NDArray[np.int64], FloatArray]], k: int
-) -> NDArray[np.int64]:
-    """Return the exact nearest of many rows, on all cores.
-
-    Args:
-        queries: (n, dim) float32.
-        blocks: The rows' numbers and vectors, a part at a time.
-        k: How many for each query.
-
-    Returns:
-        (n, k) int64 row numbers, the nearest first, -1 where there are no more.
-    """
-    faiss = _faiss()
-    best = np.full((len(queries), k), -np.inf, np.float32)
-    found = np.full((len(queries), k), -1)
-    for rows, base in blocks:
-        few = min(k, len(rows))
-        scores, at = faiss.knn(queries, base, few, metric=faiss.METRIC_INNER_PRODUCT)
-        scores, both = np.hstack([best, scores]), np.hstack([found, rows[at]])
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        best, found = (np.take_along_axis(side, order, axis=1) for side in (scores, both))
-    return found
+    if not isinstance(transform, load_faiss().LinearTransform) or transform.have_bias:
+        return cast("Callable[[FloatArray], FloatArray]", transform.apply)
+    matrix = load_faiss().vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
+    return lambda vectors: np.asarray(np.vecdot(matrix, vectors[:, None]), np.float32)
 
 
 def _trim_memory() -> None:
@@ -342,36 +155,3 @@ def _trim_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
     if trim is not None:
         trim(0)
-
-
-def _faiss() -> Any:
-    import faiss
-
-    return faiss
-
-
-def _rotation_quantizers(index: Any, ivf: Any) -> list[Any]:
-    """Give each OPQ rotation a quantiser that does not warn, of as many bits as the codes have.
-
-    They must live until it is trained. FAISS's own has 8 bits, whatever the codes.
-    """
-    faiss, quantizers = _faiss(), []
-    bits = getattr(getattr(ivf, "pq", None), "nbits", 8)
-    for rotation in _transforms(index):
-        if isinstance(rotation, faiss.OPQMatrix):
-            rotation.pq = faiss.ProductQuantizer(rotation.d_out, rotation.M, bits)
-            rotation.pq.cp.min_points_per_centroid = 1
-            quantizers.append(rotation.pq)
-    return quantizers
-
-
-def _transforms(index: Any) -> list[Any]:
-    """Return what is done to vectors before they reach the inverted file."""
-    faiss = _faiss()
-    count = index.chain.size() if isinstance(index, faiss.IndexPreTransform) else 0
-    return [faiss.downcast_VectorTransform(index.chain.at(number)) for number in range(count)]
-
-
-def _ivf(index: Any) -> Any:
-    """Return the inverted file inside an index, past its transforms."""
-    return _faiss().extract_index_ivf(index)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray, Modality
-from mmsearch.store.ann import AnnIndex, inner_products
+from mmsearch.store.ann import AnnIndex
+from mmsearch.store.exact import inner_products
 from mmsearch.store.files import CheckedFile, FileInfo
 from mmsearch.store.manifest import FieldInfo
 from mmsearch.store.metadata import CHUNK_BITS

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.store.ann import train_codebook, training_rows
+from mmsearch.store.codebook import train_codebook
 from mmsearch.store.field import Field, load_codebook
 from mmsearch.store.files import FileInfo, write_file
 from mmsearch.store.manifest import EXACT, Bank, FieldInfo, SegmentInfo
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot
 from mmsearch.store.nearness import write_nearness
 from mmsearch.store.plan import Plan, is_large, needed_bytes
+from mmsearch.store.recipes import training_rows
 from mmsearch.store.segment import Segment, write_segment
 from mmsearch.store.writer import Writer
 

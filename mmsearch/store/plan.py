@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from mmsearch.store.ann import choose_recipe, code_sizes, form_of, rows_to_train
 from mmsearch.store.manifest import EXACT, FieldInfo, Manifest
+from mmsearch.store.recipes import choose_recipe, code_sizes, form_of, rows_to_train
 
 EXACT_ROWS = 50_000
 """Up to here an exact search is a few milliseconds and 50 to 200 MB of float32."""

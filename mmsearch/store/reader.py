@@ -23,7 +23,7 @@ from mmsearch.store.metadata import Snapshot
 from mmsearch.store.scorers import StoredScorer
 from mmsearch.store.spare import SPARE
 
-BACKGROUND_ROWS = 1000
+BACKGROUND_ROWS = 500
 _ATTEMPTS = 10
 
 
