@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 import mmsearch
 from mmsearch import Modality, Model, Space
 from mmsearch.records import FloatArray
-from mmsearch.search.dense import FIRST_DEPTH as DEPTH
-from mmsearch.search.dense import REACH, lists_to_probe
+from mmsearch.search.effort import FIRST_DEPTH as DEPTH
+from mmsearch.search.effort import REACH, lists_to_probe
 from mmsearch.store.field import read_all
 from mmsearch.store.files import CheckedFile
 

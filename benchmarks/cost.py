@@ -6,7 +6,7 @@ Run: ``python benchmarks/cost.py``; it measures nothing. Bytes of records are th
 
 from dataclasses import dataclass
 
-from mmsearch.search.dense import FIRST_DEPTH, lists_to_probe
+from mmsearch.search.effort import FIRST_DEPTH, lists_to_probe
 from mmsearch.store.plan import EXACT_ROWS, MARK_BYTES
 from mmsearch.store.recipes import choose_recipe, code_sizes, form_of, nlist_of, training_rows
 

@@ -29,7 +29,7 @@ from mmsearch import (
     UsageError,
 )
 from mmsearch.records import FloatArray
-from mmsearch.search import dense
+from mmsearch.search import dense, effort
 from mmsearch.store.once import computed_once
 
 WORDS = [f"word{n}" for n in range(40)]
@@ -445,8 +445,8 @@ def test_a_quantised_search_returns_exact_scores(quantised: Index) -> None:
 def test_a_quantised_search_in_all_lists_equals_brute_force(
     quantised: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dense, "_LEAST_WITHIN", 8)
-    monkeypatch.setattr("mmsearch.search.dense.FIRST_DEPTH", 399)
+    monkeypatch.setattr(effort, "_LEAST_WITHIN", 8)
+    monkeypatch.setattr("mmsearch.search.effort.FIRST_DEPTH", 399)
     for word in WORDS[:5]:
         found = by_meaning(quantised, word, k=10)
         assert same(found, brute_force(quantised, word_vector(word))[:10])
@@ -456,7 +456,7 @@ def test_a_quantised_search_in_all_lists_equals_brute_force(
 def test_a_quantised_search_with_a_filter_never_comes_back_short(
     quantised: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dense, "_LEAST_WITHIN", 1)
+    monkeypatch.setattr(effort, "_LEAST_WITHIN", 1)
     for where, count in (("even = 1", 200), ("number < 30", 30), ("number < 0", 0)):
         found = by_meaning(quantised, "word1", k=1000, where=where)
         assert len(found) == count
@@ -467,14 +467,14 @@ def test_queries_of_another_or_an_unknown_modality_look_into_more_lists(
     quantised: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked = []
-    lists_to_probe = dense.lists_to_probe
+    lists_to_probe = effort.lists_to_probe
 
     def spy(nlist: int, *, across: bool) -> int:
         asked.append(across)
         return lists_to_probe(nlist, across=across)
 
-    monkeypatch.setattr(dense, "lists_to_probe", spy)
-    monkeypatch.setattr("mmsearch.search.dense.FIRST_DEPTH", 100)
+    monkeypatch.setattr(effort, "lists_to_probe", spy)
+    monkeypatch.setattr("mmsearch.search.effort.FIRST_DEPTH", 100)
     quantised.search("word1", target="text")
     quantised.search(image=picture(tmp_path / "red.png", "red"), target="text")
     quantised.search(vector=word_vector("word1"), target="text")

@@ -20,7 +20,7 @@ from mmsearch import Evaluation, Index, UsageError, evaluate
 from mmsearch.engine import hubs
 from mmsearch.engine.naming import Naming
 from mmsearch.metrics import Measure
-from mmsearch.search import dense
+from mmsearch.search import effort
 from mmsearch.sources.trec import read_qrels, read_run, run_lines
 
 COLOURS = ("red", "green", "blue")
@@ -357,7 +357,7 @@ def test_what_approximation_costs_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A text looks into 16 of 128 lists: less than all is found, most is."""
-    monkeypatch.setattr(dense, "_LEAST_ACROSS", 16)
+    monkeypatch.setattr(effort, "_LEAST_ACROSS", 16)
     monkeypatch.setattr(hubs, "LEAST", 10_000)  # scores are cosines, which are compared below
     np.save(tmp_path / "pictures.npy", clusters(1, 3_000))
     with mmsearch.create(tmp_path / "index", model=fake_model(), recipe="IVF128,PQ8") as index:

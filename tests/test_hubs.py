@@ -13,7 +13,7 @@ from mmsearch.cli.printing import info_lines
 from mmsearch.engine import hubs
 from mmsearch.engine.bank import descriptions, query_vectors
 from mmsearch.records import FieldName, FloatArray, Space
-from mmsearch.search import dense
+from mmsearch.search import dense, effort
 from mmsearch.search.dense import HUB_SHARE
 from mmsearch.store.field import Field
 from mmsearch.store.manifest import Bank
@@ -80,7 +80,7 @@ def test_texts_and_pictures_find_each_other_by_corrected_scores(
     make_index: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str | None
 ) -> None:
     monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
-    monkeypatch.setattr(dense, "FIRST_DEPTH", 145)
+    monkeypatch.setattr(effort, "FIRST_DEPTH", 145)
     index = make_index(recipe=recipe)
     add(index, tmp_path, IMAGE, 300, 0)
     add(index, tmp_path, TEXT, 280, 1)

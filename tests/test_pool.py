@@ -13,7 +13,7 @@ from media import picture
 import mmsearch
 from mmsearch import DamagedIndexError, Index, Item, Modality, Part
 from mmsearch.engine import searching
-from mmsearch.search import dense, probing
+from mmsearch.search import dense, effort, probing
 from mmsearch.search.pool import Pool
 from mmsearch.search.standing import levels
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredItem
@@ -43,7 +43,7 @@ def full(
 ) -> Index:
     """An index that is searched exactly, and one that is not, with few candidates at a time."""
     monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
-    monkeypatch.setattr(dense, "FIRST_DEPTH", 16)
+    monkeypatch.setattr(effort, "FIRST_DEPTH", 16)
     index = make_index(recipe=request.param)
     index.add(crowded(120))
     return index

@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 )
 
 import mmsearch
-from mmsearch.search import dense
-from mmsearch.store import ann, plan
+from mmsearch.search import dense, effort
+from mmsearch.store import plan, recipes
 
 NAMES = st.sampled_from([f"{n}.txt" for n in range(5)])
 WORDS = st.lists(st.sampled_from(["ant", "bee", "cat", "dog"]), min_size=1, max_size=2)
@@ -141,8 +141,8 @@ def test_any_history_answers_like_brute_force() -> None:
 def test_any_history_answers_like_brute_force_through_a_quantised_index(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ann, "_CENTROIDS", 2)
+    monkeypatch.setattr(recipes, "_CENTROIDS", 2)
     monkeypatch.setattr(plan, "OUTGROWN", 1.5)
     monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
-    monkeypatch.setattr(dense, "FIRST_DEPTH", 1)
+    monkeypatch.setattr(effort, "FIRST_DEPTH", 1)
     run_history(QuantisedHistory)

@@ -13,7 +13,8 @@ from mmsearch import Modality, UsageError
 from mmsearch.engine import tuning
 from mmsearch.engine.bank import queries
 from mmsearch.records import FieldName, FloatArray
-from mmsearch.search.dense import Effort, effort, find_candidates
+from mmsearch.search.dense import find_candidates
+from mmsearch.search.effort import Effort, effort
 from mmsearch.search.tuning import Measured, cheapest, exact, measure
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.reader import Reader

@@ -13,7 +13,7 @@ from mmsearch import Modality, Model, Space
 from mmsearch.config import InputLimits
 from mmsearch.engine import opening, searching
 from mmsearch.records import FloatArray
-from mmsearch.search.dense import Effort
+from mmsearch.search.effort import Effort
 from mmsearch.search.tuning import REACHES
 from mmsearch.store.faiss_ import load_faiss
 

@@ -11,7 +11,8 @@ from mmsearch.engine.query import Query
 from mmsearch.engine.searching import allowed_items
 from mmsearch.metrics import Values
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.dense import effort, find_candidates, hubs_of
+from mmsearch.search.dense import find_candidates
+from mmsearch.search.effort import effort, hubs_of
 from mmsearch.search.tuning import K, exact
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.field import Selection

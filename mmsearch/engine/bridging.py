@@ -8,7 +8,8 @@ from mmsearch.encode import Model
 from mmsearch.engine.bank import bank_vectors
 from mmsearch.records import FieldName, FloatArray, Modality
 from mmsearch.search.bridge import NEAREST, across
-from mmsearch.search.dense import effort, find_candidates
+from mmsearch.search.dense import find_candidates
+from mmsearch.search.effort import effort
 from mmsearch.store.reader import View
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mmsearch.engine.embedding import unit
 from mmsearch.engine.request import Asked, Request
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.dense import effort, hubs_of
+from mmsearch.search.effort import effort, hubs_of
 from mmsearch.search.evidence import line
 from mmsearch.search.probing import Judge, Probe
 from mmsearch.search.standing import levels

@@ -12,7 +12,7 @@ from mmsearch.engine.embedding import embed_many, pointed
 from mmsearch.engine.query import Query
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.dense import effort, hubs_of
+from mmsearch.search.effort import effort, hubs_of
 from mmsearch.search.tuning import (
     REACHES,
     K,

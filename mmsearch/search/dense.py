@@ -1,40 +1,25 @@
 """Candidates of one field for query vectors, with exact scores."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.records import FloatArray, Modality
+from mmsearch.records import FloatArray
+from mmsearch.search.effort import Effort
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.nearness import Nearness
 
-FIRST_DEPTH = 500
-"""Candidates of a field that are scored exactly: of the ten best pictures for a picture among
-1,000,000, PQ64 keeps 0.98 in so many, 0.95 in 200 (the vectors of `benchmarks/ann.py`)."""
-_CORRECTED = 2
-"""So many times as many where scores are corrected for hubs: the codes put rows in the order of
-cosines. Of the ten best of 600,000 CLIP-like vectors by corrected scores, 0.96 are among the first
-500 by cosines, 0.98 among 1,000."""
 EXACT_CANDIDATES = 20_000
 _EXACT_SHARE = 8
 """A filter that leaves at most so many rows, and an eighth of them, is answered by scoring all."""
-_PROBED_WITHIN = 128
-_PROBED_ACROSS = 48
-"""One list in so many is looked into, for queries of the field's own modality and for others. Those
-lie outside of what the lists were trained on, and their neighbours are in more of them."""
-_LEAST_WITHIN = 32
-_LEAST_ACROSS = 64
-REACH = 0.25
-"""What the spread of a list counts when lists are chosen. `benchmarks/lists.py`: 0.5 is best for
-CLIP-like texts and worst for captions and photos as `mini` embeds them, where 0.25 holds what
-FAISS's own lists do, to within 0.01; for CLIP-like texts 0.25 holds 0.02 more than those."""
 HUB_SHARE = 0.5
 """What is subtracted of a vector's nearness to what is usually asked. Chowdhury et al. (arXiv
 2410.24114, section 4) choose 0.25 to 1.5 by model and data; of 0.25 to 1, with `mini`, 0.5 and 0.75
 gain most on photos and captions, and 0.5 harms least where the bank is about other things."""
 _BLOCK_ROWS = 8192
+_BLOCK_QUERIES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,44 +37,6 @@ class Candidates:
     cosines: FloatArray
     scores: FloatArray
     exhausted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How thoroughly a field is searched.
-
-    Attributes:
-        nprobe: Inverted lists to look into.
-        depth: Candidates to score exactly; as many are returned.
-        reach: What the spread of a list counts when lists are chosen.
-    """
-
-    nprobe: int
-    depth: int
-    reach: float = REACH
-
-
-def effort(field: Field, asked: Collection[Modality]) -> Effort:
-    """Return what a field was tuned to for a kind of query, or the usual.
-
-    Args:
-        field: What is to be searched.
-        asked: The modalities of the queries; none where they are not known. If they are not of
-            one that was tuned for, the most of the tunings is returned.
-    """
-    tunings = [one for one in field.info.tunings if one.recipe == field.info.recipe]
-    fitting = [one for one in tunings if set(asked) == {one.asked}] or tunings
-    if fitting:
-        most = max(fitting, key=lambda one: one.nprobe)
-        return Effort(most.nprobe, max(one.depth for one in fitting), most.reach)
-    across = set(asked) != {field.info.name.modality}
-    depth = FIRST_DEPTH * (_CORRECTED if hubs_of(field, asked) else 1)
-    return Effort(lists_to_probe(field.ann.nlist if field.ann else 1, across=across), depth)
-
-
-def hubs_of(field: Field, asked: Collection[Modality]) -> Nearness | None:
-    """Return what scores are corrected by for queries of some modalities, if they are."""
-    return field.nearness.get(*asked) if len(asked) == 1 else None
 
 
 def find_candidates(
@@ -113,8 +60,9 @@ def find_candidates(
         hubs: What scores are corrected by; cosines are the scores by default.
     """
     depth = effort.depth
-    few = max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE))
-    if field.info.codebook is None or allowed.count <= few:
+    if field.info.codebook is None:
+        return [*_scan(field, queries, depth, allowed, hubs)]
+    if allowed.count <= max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE)):
         return [_best(field, allowed.rows, depth, query, hubs) for query in queries]
     assert field.ann is not None
     proposed = field.ann.search(queries, depth, effort.nprobe, effort.reach, allowed.bits)
@@ -126,32 +74,53 @@ def corrected(cosines: FloatArray, rows: NDArray[np.int64], hubs: Nearness | Non
     return cosines if hubs is None else cosines - np.float32(HUB_SHARE) * hubs.take(rows)
 
 
-def lists_to_probe(nlist: int, *, across: bool) -> int:
-    """Return how many of the inverted lists of a field to look into."""
-    if across:
-        return max(_LEAST_ACROSS, nlist // _PROBED_ACROSS)
-    return max(_LEAST_WITHIN, nlist // _PROBED_WITHIN)
-
-
 def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
     """Return the exact inner products of some rows with a query, (n,) float32."""
     if field.info.codebook is None:
-        few = len(rows) < field.rows // 2
-        scores = inner_products(field.matrix[rows] if few else field.matrix, query)
-        return scores if few else scores[rows]
+        whole = len(rows) == field.rows
+        return inner_products(field.matrix if whole else field.matrix[rows], query)
     blocks = [rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS)]
     products = (field.inner_products(block, query) for block in blocks)
     return np.concatenate([np.empty(0, np.float32), *products])
+
+
+def _scan(
+    field: Field, queries: FloatArray, depth: int, allowed: Selection, hubs: Nearness | None
+) -> Iterator[Candidates]:
+    """Score all allowed rows of a field that is in memory, and yield for each query the best.
+
+    One matrix product for many queries says nearly which these are; it rounds a row otherwise when
+    its neighbours change. All that may be among them are scored again, each by itself.
+    """
+    rows, matrix = allowed.rows, field.matrix
+    few = len(rows) < field.rows // 2
+    scanned, columns = (matrix[rows], slice(None)) if few else (matrix, rows)
+    margin = 2 * field.longest * matrix.shape[1] * np.finfo(np.float32).eps
+    for at in range(0, len(queries), _BLOCK_QUERIES):
+        block = queries[at : at + _BLOCK_QUERIES]
+        for query, estimates in zip(block, (block @ scanned.T)[:, columns], strict=True):
+            scores, length = corrected(estimates, rows, hubs), np.sqrt(query @ query)
+            near = rows[_near_top(scores, depth, margin * length)]
+            best = _best(field, near, depth, query, hubs)
+            yield replace(best, exhausted=depth >= len(rows))
+
+
+def _near_top(scores: FloatArray, count: int, margin: float) -> NDArray[np.int64]:
+    """Return where scores are that may be among the best: no further below them than a margin."""
+    if count >= len(scores):
+        return np.arange(len(scores))
+    least = np.partition(scores, len(scores) - count)[len(scores) - count]
+    return np.flatnonzero(scores >= least - margin)
 
 
 def _best(
     field: Field, rows: NDArray[np.int64], depth: int, query: FloatArray, hubs: Nearness | None
 ) -> Candidates:
     """Score some rows and return the best."""
+    exhausted = depth >= len(rows)
     cosines = score_rows(field, rows, query)
     scores = corrected(cosines, rows, hubs)
     keep = _top(scores, min(depth, len(rows)))
-    exhausted = depth >= len(rows)
     return _sorted(field, rows[keep], cosines[keep], scores[keep], exhausted=exhausted)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray, Modality
-from mmsearch.search.dense import Candidates, Effort, corrected, find_candidates, score_rows
+from mmsearch.search.dense import Candidates, corrected, find_candidates, score_rows
+from mmsearch.search.effort import Effort
 from mmsearch.search.evidence import Line
 from mmsearch.search.standing import Level, levels
 from mmsearch.store.field import Field, Selection

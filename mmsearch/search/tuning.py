@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.search.dense import Effort, corrected, find_candidates
+from mmsearch.search.dense import corrected, find_candidates
+from mmsearch.search.effort import Effort
 from mmsearch.store.exact import nearest
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.nearness import Nearness

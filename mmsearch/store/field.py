@@ -149,6 +149,11 @@ class Field:
         return matrix
 
     @computed_once
+    def longest(self) -> float:
+        """The length of the longest vector of the matrix."""
+        return float(np.sqrt(np.vecdot(self.matrix, self.matrix).max(initial=0)))
+
+    @computed_once
     def ann(self) -> Runs | None:
         """The codes of all rows, or None where the field is searched exactly."""
         if self._codebook is None:
