@@ -45,7 +45,7 @@ def ann_recall(
         return np.empty(0)
     chosen = np.linspace(0, len(queries) - 1, min(len(queries), MOST), dtype=np.int64)
     vectors = [embed(queries[n], index.model) for n in chosen]
-    kind = queries[0].inputs().keys()
+    kind = queries[0].inputs.keys()
 
     def shares(view: View, catalog: Catalog) -> list[Values]:
         allowed = allowed_items(view, catalog, where)

@@ -42,7 +42,7 @@ def ask(
     """Ask one query after the other; what cannot be decoded is added to ``failures``."""
     naming, warm = Naming(judged.folder), set()
     for number, asked in enumerate(judged.queries, start=1):
-        direction = f"{'+'.join(asked.query.inputs())}->{'+'.join(request.targets or [ALL])}"
+        direction = f"{'+'.join(asked.query.inputs)}->{'+'.join(request.targets or [ALL])}"
         try:
             if direction not in warm:  # the first query of a kind loads its network and vectors
                 index._search([asked.query], request)

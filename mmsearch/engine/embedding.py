@@ -65,7 +65,7 @@ def embed_many(
             failed(number, error)
 
     for name in (name for modality in Modality for name in model.fields(modality)):
-        terms = [(n, t) for n in found for t in queries[n].terms() if t.modality is name.modality]
+        terms = [(n, t) for n in found for t in queries[n].terms if t.modality is name.modality]
         asked = [(at, value) for at, (_, term) in enumerate(terms) for value in term.values]
         sums: dict[int, FloatArray] = {}
         numbers = [n for n, _ in terms]
@@ -107,7 +107,7 @@ def alike(queries: Sequence[Query], embedded: Mapping[int, Embedded]) -> list[li
     kinds: dict[object, list[int]] = {}
     for number, vectors in embedded.items():
         query = queries[number]
-        kind = (frozenset(query.inputs()), frozenset(vectors), query.is_composed)
+        kind = (frozenset(query.inputs), frozenset(vectors), query.is_composed)
         kinds.setdefault(kind, []).append(number)
     return list(kinds.values())
 

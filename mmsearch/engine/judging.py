@@ -40,7 +40,7 @@ class Judging:
     @cached_property
     def modality(self) -> Modality:
         """What is asked with."""
-        return next(iter(self.query.inputs()))
+        return next(iter(self.query.inputs))
 
     def judge(self, view: View, name: FieldName, field: Field) -> Judge | None:
         """What judges candidates of a field; None where the re-ranker does not know its kind."""
@@ -65,7 +65,7 @@ class Judging:
         name = FieldName(space, self.modality)
         encoder = self.model.encoder(name)
         assert isinstance(encoder, LocalEncoder)
-        (value,) = self.query.inputs()[self.modality]
+        (value,) = self.query.inputs[self.modality]
         first = next(decoded(name, encoder, value))
         return Sight(self.vectors[space], encoder.places([encoder.prepare(first)])[0])
 

@@ -132,7 +132,7 @@ class Opened(Closing):
                 Asked(
                     terms=terms,
                     bridged=bridged(view, bank, vectors, request.targets),
-                    modalities=() if query.vectors else query.inputs().keys(),
+                    modalities=() if query.vectors else query.inputs.keys(),
                     words=query.text,
                     unwanted=query.excluded,
                     judging=judging(model, query, vectors),

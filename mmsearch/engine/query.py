@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 from PIL.Image import Image
@@ -32,7 +33,7 @@ class Term(NamedTuple):
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Query:
     """A query of one or several modalities.
 
@@ -62,17 +63,17 @@ class Query:
             raise UsageError("the query text is empty; say what to look for")
         if not all(text.strip() for text in self.excluded):
             raise UsageError("a text to exclude is empty; say what is not wanted")
-        if not self.inputs() and not self.vectors:
+        if not self.inputs and not self.vectors:
             raise UsageError("an empty query; give a text, an image, a sound or a vector")
-        if empty := [name for name, values in self.inputs().items() if not values]:
+        if empty := [name for name, values in self.inputs.items() if not values]:
             raise UsageError(f"{empty[0]} is an empty list; give one, or leave it out")
         for weight in (*self.weights.values(), *self.excluded.values()):
             if not 0 < weight < float("inf"):
                 raise UsageError(f"weight {weight}: give a number above 0")
-        if unknown := [name for name in self.weights if name not in self.inputs()]:
+        if unknown := [name for name in self.weights if name not in self.inputs]:
             raise UsageError(f"weight of {unknown[0]}: the query has no {unknown[0]}")
 
-    @property
+    @cached_property
     def excluded(self) -> Mapping[str, float]:
         """What is not wanted, and what each counts."""
         if isinstance(self.exclude, Mapping):
@@ -80,13 +81,14 @@ class Query:
         texts = [self.exclude] if isinstance(self.exclude, str) else self.exclude
         return dict.fromkeys(texts, EXCLUSION_WEIGHT)
 
-    @property
+    @cached_property
     def is_composed(self) -> bool:
         """Whether it is more than one thing that is asked for."""
-        return len(self.terms()) + len(self.vectors) > 1
+        return len(self.terms) + len(self.vectors) > 1
 
+    @cached_property
     def inputs(self) -> Mapping[Modality, Sequence[object]]:
-        """Return what is asked in each modality."""
+        """What is asked in each modality."""
         asked: Mapping[Modality, object] = {
             Modality.TEXT: self.text,
             Modality.IMAGE: self.image,
@@ -94,15 +96,16 @@ class Query:
         }
         return {m: _several(value) for m, value in asked.items() if value is not None}
 
+    @cached_property
     def terms(self) -> Sequence[Term]:
-        """Return what is embedded, apart from the vectors."""
+        """What is embedded, apart from the vectors."""
         wanted = [
             Term(
                 modality,
                 self._said(value) if modality is Modality.TEXT else [value],
                 self.weights.get(modality, 1.0) / len(values),
             )
-            for modality, values in self.inputs().items()
+            for modality, values in self.inputs.items()
             for value in values
         ]
         unwanted = [Term(Modality.TEXT, self._said(t), -w) for t, w in self.excluded.items()]

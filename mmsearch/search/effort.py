@@ -10,6 +10,8 @@ from mmsearch.store.nearness import Nearness
 FIRST_DEPTH = 500
 """Candidates of a field that are scored exactly: of the ten best pictures for a picture among
 1,000,000, PQ64 keeps 0.98 in so many, 0.95 in 200 (the vectors of `benchmarks/ann.py`)."""
+_SCANNED_DEPTH = 128
+"""The same where a field is scanned: hits are rarely of more, and to ask on is to scan again."""
 _CORRECTED = 2
 """So many times as many where scores are corrected for hubs: the codes put rows in the order of
 cosines. Of the ten best of 600,000 CLIP-like vectors by corrected scores, 0.96 are among the first
@@ -49,6 +51,8 @@ def effort(field: Field, asked: Collection[Modality]) -> Effort:
         asked: The modalities of the queries; none where they are not known. If they are not of
             one that was tuned for, the most of the tunings is returned.
     """
+    if field.ann is None:
+        return Effort(1, _SCANNED_DEPTH)
     tunings = [one for one in field.info.tunings if one.recipe == field.info.recipe]
     fitting = [one for one in tunings if set(asked) == {one.asked}] or tunings
     if fitting:
@@ -56,7 +60,7 @@ def effort(field: Field, asked: Collection[Modality]) -> Effort:
         return Effort(most.nprobe, max(one.depth for one in fitting), most.reach)
     across = set(asked) != {field.info.name.modality}
     depth = FIRST_DEPTH * (_CORRECTED if hubs_of(field, asked) else 1)
-    return Effort(lists_to_probe(field.ann.nlist if field.ann else 1, across=across), depth)
+    return Effort(lists_to_probe(field.ann.nlist, across=across), depth)
 
 
 def hubs_of(field: Field, asked: Collection[Modality]) -> Nearness | None:

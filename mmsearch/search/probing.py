@@ -164,7 +164,8 @@ def _candidates(probe: Probe, k: int, margins: Sequence[float]) -> list[Candidat
         k: How many items.
         margins: For each query how much further down its scores are to reach.
     """
-    effort = replace(probe.effort, depth=max(probe.effort.depth, _CHUNKS_PER_ITEM * k))
+    judged = max((judge.depth for judge in probe.judges if judge), default=0)
+    effort = replace(probe.effort, depth=max(probe.effort.depth, _CHUNKS_PER_ITEM * k, judged))
     found = find_candidates(probe.field, probe.queries, effort, probe.allowed, probe.hubs)
     pairs = list(zip(found, margins, strict=True))
     while short := [n for n, (mine, margin) in enumerate(pairs) if _is_short(mine, k, margin)]:

@@ -127,7 +127,7 @@ def _merged(queries: Sequence[JudgedQuery]) -> list[JudgedQuery]:
     """Put rows that ask the same together: a log has one for each item that was chosen."""
     merged: dict[str, JudgedQuery] = {}
     for one in queries:
-        key = repr(one.query.inputs())
+        key = repr(one.query.inputs)
         known = merged.get(key, one)
         merged[key] = replace(known, grades={**known.grades, **one.grades})
     found = list(merged.values())
