@@ -10,7 +10,7 @@ from fakes import DIM, FakeEncoder, fake_model, word_vector
 import mmsearch
 from mmsearch import Index, Modality, Model
 from mmsearch.cli.printing import info_lines
-from mmsearch.engine import hubs
+from mmsearch.engine import bank, hubs
 from mmsearch.engine.bank import descriptions, query_vectors
 from mmsearch.records import FieldName, FloatArray, Space
 from mmsearch.search import dense, effort
@@ -240,3 +240,19 @@ def test_descriptions_are_sentences_and_the_first_of_more() -> None:
     assert some == descriptions(400, 0)[:200]
     assert len(set(some)) == 200
     assert not any("{" in text or "  " in text for text in some)
+
+
+def test_embedding_texts_for_a_long_time_is_announced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    encoder = FakeEncoder(TEXT)
+    monkeypatch.setattr(encoder, "batch_size", 64)
+    found = query_vectors(encoder, 500)
+    assert not caplog.messages
+    (kept,) = tmp_path.rglob("bank-*.npy")
+    kept.unlink()
+    monkeypatch.setattr(bank, "_LONG_S", 0)
+    again = query_vectors(encoder, 500)
+    assert np.array_equal(found, again)
+    assert caplog.messages[0].startswith("embedding 500 texts, once for this model: ")

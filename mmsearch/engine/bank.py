@@ -7,8 +7,10 @@ descriptions made likewise, they show hubs.
 
 import hashlib
 import io
+import logging
 import random
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -22,7 +24,11 @@ from mmsearch.encode import AskingEncoder, Encoder
 from mmsearch.encode.batching import Batching
 from mmsearch.records import FloatArray
 
+log = logging.getLogger(__name__)
+
 _SEED = 0
+_LONG_S = 5
+"""Seconds that nobody waits for without a word."""
 
 
 @lru_cache(maxsize=1)
@@ -94,8 +100,19 @@ def _kept(encoder: Encoder, texts: Sequence[str], prepare: Callable[[str], objec
     try:
         kept: FloatArray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        kept = Batching(encoder)([prepare(text) for text in texts])
+        kept = _embedded(encoder, [prepare(text) for text in texts])
         content = io.BytesIO()
         np.save(content, kept, allow_pickle=False)
         keep(path, content.getvalue())
     return kept
+
+
+def _embedded(encoder: Encoder, prepared: Sequence[object]) -> FloatArray:
+    """Embed many inputs, and say so where that takes long: no bar shows it."""
+    batching, started = Batching(encoder), time.monotonic()
+    first = batching(prepared[: batching.size])
+    rest = prepared[len(first) :]
+    seconds = (time.monotonic() - started) * len(rest) / len(first)
+    if seconds > _LONG_S:
+        log.warning("embedding %d texts, once for this model: %.0f s", len(prepared), seconds)
+    return np.concatenate([first, batching(rest)]) if rest else first
