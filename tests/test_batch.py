@@ -63,19 +63,20 @@ def test_rows_ask_with_any_modality_and_keep_their_order(
         {"id": "said", "text": "red"},
         {"id": "gone", "image": "m/gone.png"},
         {"id": "heard", "audio": "m/high.wav"},
-        {"id": "two", "image": ["m/red.png", "m/red.png"]},
+        {"id": "two", "text": ["red", "high"]},
+        {"id": "many", "image": ["m/red.png", "m/red.png"], "exclude": "blue"},
         {"id": "both", "text": "high", "image": "m/red.png"},
         {"id": "nothing", "text": " "},
     )
     code, out, err = indexed("query", "--batch", asked, "--json", "--where", "path LIKE '%.%'")
     found = {page["id"]: page for page in answered(out)}
     assert code == 0
-    assert list(found) == ["seen", "said", "gone", "heard", "two", "both", "7"]
+    assert list(found) == ["seen", "said", "gone", "heard", "two", "many", "both", "8"]
     paths = {n: [hit["item"]["path"] for hit in page["hits"]] for n, page in found.items()}
     files = {name: [Path(path).name for path in some] for name, some in paths.items()}
     assert files["seen"][0] == files["said"][0] == "red.png"
     assert files["heard"][0] == "high.wav"
-    assert files["gone"] == files["two"] == files["7"] == []
+    assert files["gone"] == files["two"] == files["8"] == []
     assert set(files["both"][:2]) == {"red.png", "high.wav"}
     assert found["both"]["query"] == {
         **{"text": "high", "image": str(media / "red.png")},
@@ -88,10 +89,13 @@ def test_rows_ask_with_any_modality_and_keep_their_order(
         },
     }
     assert "gone.png: No such file" in found["gone"]["error"]
-    assert "two image parts" in found["two"]["error"]
+    assert "several texts" in found["two"]["error"]
+    assert found["many"]["query"]["exclude"] == ["blue"]
+    assert found["many"]["query"]["image"] == 2 * [str(media / "red.png")]
+    assert files["many"][0] == "red.png"
     assert "error" not in found["seen"]
     assert err.count("  ! ") == 3
-    assert err.endswith(" s: 7 queries, 3 could not be asked\n")
+    assert err.endswith(" s: 8 queries, 3 could not be asked\n")
 
 
 def test_csv_and_templates(indexed: Run, tmp_path: Path) -> None:

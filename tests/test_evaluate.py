@@ -138,7 +138,7 @@ def test_grades_of_zero_are_not_relevant_and_what_has_none_is_left_out(
 def test_rows_that_are_no_query_are_listed_with_their_reason(index: Index, media: Path) -> None:
     text(media / "m/broken.png", "no picture")
     wrong: dict[str, dict[str, Any]] = {
-        "two text parts": {"text": ["red", "blue"], "relevant": ["a"]},
+        "several texts": {"text": ["red", "blue"], "relevant": ["a"]},
         "put its words": {"path": "words.txt", "relevant": ["a"]},
         "no picture, sound or text": {"relevant": ["a"]},
         "is no whole number": {"text": "a", "relevant": [{"item": "a", "grade": 1.5}]},
@@ -162,7 +162,7 @@ def test_rows_that_are_no_query_are_listed_with_their_reason(index: Index, media
     [
         ("", {}, "no rows"),
         ('{"text": "red"}', {}, "no row has a column 'relevant'"),
-        ('{"text": ["a", "b"], "relevant": ["x"]}', {}, "two text parts.*no query is left"),
+        ('{"text": ["a", "b"], "relevant": ["x"]}', {}, "several texts.*no query is left"),
         ('{"image": "absent.png", "relevant": ["x"]}', {}, "none of the queries can be asked"),
         ('{"text": "red", "relevant": ["x"]}', {"k": 9}, "k is 9"),
         ('{"text": "red", "relevant": ["x"]}', {"target": "smell"}, "a modality is one of"),

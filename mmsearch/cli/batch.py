@@ -66,6 +66,7 @@ def _json(answer: "Answer", options: Mapping[str, object]) -> str:
     asked: dict[str, Any] = {}
     if query:
         asked = {"text": query.text, "image": query.image, "audio": query.audio, **options}
+        asked["exclude"] = query.exclude or None
     return answer_to_json(answer.id, asked, answer.hits, reason)
 
 

@@ -46,7 +46,7 @@ def query(
         typer.Option(
             metavar="FILE",
             help="Many queries instead: a text a line, or rows (.jsonl, .csv, .tsv) with text, "
-            "image, audio, video, and id. - is stdin.",
+            "image, audio, video, exclude, and id. - is stdin.",
         ),
     ] = None,
     target: TargetOption = None,

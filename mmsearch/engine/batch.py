@@ -45,8 +45,8 @@ def answers(
 
     Args:
         index: Where to look.
-        path: A text a line, or a manifest with columns ``text``, ``image``, ``audio`` and
-            ``video``, all of a row in one query, and ``id``; ``-`` is the standard input.
+        path: A text a line, or a manifest with columns ``text``, ``image``, ``audio``, ``video``
+            and ``exclude``, all of a row in one query, and ``id``; ``-`` is the standard input.
         templates: Sentences around the words.
         options: As for :meth:`Index.search`.
 

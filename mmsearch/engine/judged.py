@@ -66,9 +66,9 @@ def read_queries(
     """Read queries and what is relevant to them.
 
     Args:
-        path: A manifest: its columns ``text``, ``image``, ``audio`` and ``video`` are what is
-            asked, all of a row in one query; ``id`` names it; ``relevant`` holds the names of what
-            is relevant, where there are no qrels.
+        path: A manifest: its columns ``text``, ``image``, ``audio``, ``video`` and ``exclude`` are
+            what is asked, all of a row in one query; ``id`` names it; ``relevant`` holds the names
+            of what is relevant, where there are no qrels.
         qrels: TREC's file instead of that column.
         templates: Sentences around the words.
 

@@ -4,19 +4,34 @@ from mmsearch.engine.query import Query
 from mmsearch.records import Item, Modality
 from mmsearch.sources.rows import RowError
 
+EXCLUDE = "exclude"
+"""The column of a text that is not wanted, or of several."""
+
 
 def row_query(row: Item, templates: tuple[str, ...]) -> Query:
     """Return what the parts of a row ask for together.
 
     Raises:
-        RowError: Two of them are of one modality, or one is a file of text.
+        RowError: It asks with several texts, or with a file of text.
     """
-    asked: dict[Modality, str] = {}
+    asked: dict[Modality, list[str]] = {modality: [] for modality in Modality}
     for part in row.parts:
-        if part.modality in asked:
-            raise RowError(f"asks with two {part.modality} parts; give each a row of its own")
         if part.modality is Modality.TEXT and part.text is None:
             raise RowError("asks with a text file; put its words into the column 'text'")
-        asked[part.modality] = part.text or part.path or ""
-    text, image, audio = (asked.get(modality) for modality in Modality)
-    return Query(text, image, audio, templates)
+        asked[part.modality].append(part.text or part.path or "")
+    texts, images, sounds = (asked[m] for m in (Modality.TEXT, Modality.IMAGE, Modality.AUDIO))
+    if len(texts) > 1:
+        raise RowError("asks with several texts; give each a row of its own")
+    text = texts[0] if texts else None
+    return Query(text, _several(images), _several(sounds), templates, exclude=_unwanted(row))
+
+
+def _several(files: list[str]) -> str | list[str] | None:
+    """One file by itself, several as they are."""
+    return files[0] if len(files) == 1 else files or None
+
+
+def _unwanted(row: Item) -> tuple[str, ...]:
+    cell = row.columns.get(EXCLUDE)
+    texts = cell if isinstance(cell, tuple) else (cell,)
+    return tuple(str(text) for text in texts if text is not None and str(text).strip())
