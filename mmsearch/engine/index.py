@@ -40,7 +40,7 @@ from mmsearch.engine.request import Asked, Request
 from mmsearch.engine.searching import resolve_targets, run_search
 from mmsearch.errors import DamagedIndexError, ModelError, UsageError
 from mmsearch.fuse import DEFAULT_SCORER
-from mmsearch.records import Hit, Item, Modality, item_key, named
+from mmsearch.records import FieldName, FloatArray, Hit, Item, Modality, item_key, named
 from mmsearch.store.batches import batches
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.maintain import compact
@@ -52,6 +52,7 @@ from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Batch, Writer
 
 if TYPE_CHECKING:
+    from mmsearch.engine.heat_map import HeatMap
     from mmsearch.engine.tuning import Tuned
 
 Answer = TypeVar("Answer")
@@ -379,6 +380,36 @@ class Index(Closing):
 
         looks_up = request.where is not None or any(q.text or q.excluded for q in queries)
         return self._from_one_commit(hits, looks_up=looks_up)
+
+    def heat_maps(
+        self, hits: Sequence[Hit], query: str | Query, *, failed: Failed | None = None
+    ) -> "list[HeatMap | None]":
+        """Show what of the pictures of hits fits a query (docs/ranking.md); they are read again.
+
+        Args:
+            hits: Of this index.
+            query: A text, or a query of any modalities.
+            failed: Called with the place in ``hits`` of each whose picture cannot be read any more,
+                and why; by default the first such error is raised.
+
+        Returns:
+            For each hit the map of the picture that matched, or of the item's own where another
+            part matched; None where there is none.
+
+        Raises:
+            UsageError: The query has a vector, or shares no space with pictures.
+            ModelError: The model gives no heat maps.
+            DecodeError: A file of the query cannot be decoded, or the picture of a hit.
+        """
+        from mmsearch.engine.heat import heat_maps  # here: no query is to wait for it
+
+        def held(name: FieldName) -> FloatArray | None:
+            with self._reader.view() as view:
+                self._refuse_moved(view.manifest, self.model)
+                return view.background(name).vectors if name in view.state.fields else None
+
+        asked = query if isinstance(query, Query) else Query(query)
+        return heat_maps(self.model, hits, asked, held, failed or refuse)
 
     def embeddings(
         self, *, space: str | None = None, limit: int = 5_000, where: str | None = None
