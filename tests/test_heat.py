@@ -12,6 +12,7 @@ import pytest
 from fakes import FakeEncoder, fake_model, word_vector
 from media import COLOURS, sound
 from PIL import Image, ImageDraw
+from test_two_spaces import two_space_model
 from test_video import film
 
 import mmsearch
@@ -176,6 +177,16 @@ def test_what_has_no_map_is_refused(
     assert plain.heat_maps([], "red") == []
 
 
+def test_a_query_of_another_space_has_no_map(tmp_path: Path) -> None:
+    path = sound(tmp_path / "in/high.wav")
+    coloured(tmp_path / "in/a.png", ["red"] * 4)
+    with mmsearch.create(tmp_path / "index", model=two_space_model()) as index:
+        index.add(tmp_path / "in")
+        hits = index.search("red", target="image")
+        with pytest.raises(UsageError, match="shares no space with pictures"):
+            index.heat_maps(hits, Query(audio=path))
+
+
 def heat(values: Sequence[Sequence[float]], box: Box, size: tuple[int, int] = (80, 40)) -> HeatMap:
     return HeatMap(Image.new("RGB", size, "white"), np.array(values, np.float32), box)
 
@@ -334,21 +345,23 @@ def test_the_embedded_model_points_at_the_photo_that_a_caption_is_about(
     """Of four photos in one picture: by chance it would be 0.25."""
     lines = (data_folder / "flickr8k/captions.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == "dev"][:160]
+    for number in range(0, len(rows), 4):
+        whole = Image.new("RGB", (288, 288))
+        for place, row in enumerate(rows[number : number + 4]):
+            with Image.open(data_folder / "flickr8k" / row["image"]) as photo:
+                whole.paste(photo.resize((144, 144)), (144 * (place % 2), 144 * (place // 2)))
+        (tmp_path / "in").mkdir(exist_ok=True)
+        whole.save(tmp_path / f"in/{number}.png")
     rng, right = np.random.default_rng(0), []
     with mmsearch.create(tmp_path / "index", model="mini") as index:
-        for number in range(0, len(rows), 4):
-            four = rows[number : number + 4]
-            whole = Image.new("RGB", (288, 288))
-            for place, row in enumerate(four):
-                with Image.open(data_folder / "flickr8k" / row["image"]) as photo:
-                    whole.paste(photo.resize((144, 144)), (144 * (place % 2), 144 * (place // 2)))
-            whole.save(tmp_path / "whole.png")
-            index.add(tmp_path / "whole.png")
-            (hit,) = index.search("a photo", target="image")
+        index.add(tmp_path / "in")
+        for hit in index.search("a photo", target="image", k=len(rows)):
             asked = int(rng.integers(4))
-            pixels = only(index.heat_maps([hit], four[asked]["captions"][0])).pixels()
+            caption = rows[int(hit.item.path.stem) + asked]["captions"][0]
+            pixels = only(index.heat_maps([hit], caption)).pixels()
             means = pixels.reshape(2, 144, 2, 144).mean(axis=(1, 3))
             right.append(int(means.argmax()) == asked)
+    assert len(right) == 40
     assert np.mean(right) > 0.4
 
 
