@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mmsearch.engine.evaluate import evaluate
     from mmsearch.engine.evaluate_model import ModelEvaluation, evaluate_model
     from mmsearch.engine.evaluation import Evaluation
+    from mmsearch.engine.heat_map import HeatMap
     from mmsearch.engine.index import Index
     from mmsearch.engine.info import FieldSummary, IndexInfo
     from mmsearch.engine.ingest import Progress
@@ -43,6 +44,7 @@ _HOMES = {
     "engine.evaluate": ("evaluate",),
     "engine.evaluate_model": ("ModelEvaluation", "evaluate_model"),
     "engine.evaluation": ("Evaluation",),
+    "engine.heat_map": ("HeatMap",),
     "engine.index": ("Index",),
     "engine.info": ("FieldSummary", "IndexInfo"),
     "engine.ingest": ("Progress",),
@@ -81,6 +83,7 @@ __all__ = [
     "Evaluation",
     "Failure",
     "FieldSummary",
+    "HeatMap",
     "Hit",
     "Index",
     "IndexFormatError",

@@ -20,6 +20,10 @@ ColumnValue: TypeAlias = Scalar | tuple[Scalar, ...]
 """What a column holds: a JSON scalar, or a flat list of them (``tags``)."""
 
 
+_QUOTED = 200
+"""Characters of a passage that an explanation shows."""
+
+
 class Modality(StrEnum):
     """What kind of signal a part carries; a video has two parts, its pictures and its sound."""
 
@@ -234,9 +238,22 @@ class Hit:
             lines.append(f"words: {signals['lexical']:.1%} of what BM25 could be")
         if "judged" in signals:
             lines.append(f"the model's re-ranker adds {signals['judged']:.3f}")
+        lines.append(self._best())
         if self.approximate:
             lines.append("query and hit share no space: texts stand between them")
         if self.duplicates:
             names = ", ".join(item.name for item in self.duplicates)
             lines.append(f"stands for {len(self.duplicates)} more that are like it: {names}")
         return [line for line in lines if line]
+
+    def _best(self) -> str:
+        """Return which stretch of its part matched: a passage, seconds of a sound or a video."""
+        start, end = self.chunk.start, self.chunk.end
+        if self.text is not None:
+            at = "" if start is None or end is None else f" (characters {start:.0f} to {end:.0f})"
+            text = " ".join(self.text.split())
+            return f"best passage{at}: {text[:_QUOTED]}{'…' if len(text) > _QUOTED else ''}"
+        if start is None:
+            return ""
+        part = "sound" if self.part.modality is Modality.AUDIO else "video"
+        return f"best in its {part}: {start:.1f}{'' if end is None else f' to {end:.1f}'} s"

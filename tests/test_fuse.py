@@ -10,7 +10,7 @@ from media import picture
 from test_two_spaces import two_space_model
 
 import mmsearch
-from mmsearch import Index, Item, Modality, Part, UsageError
+from mmsearch import Chunk, Hit, Index, Item, Modality, Part, UsageError
 from mmsearch.fuse import SCORERS, Signals, relevance, scores
 from mmsearch.records import FloatArray
 from mmsearch.search.evidence import line
@@ -174,6 +174,25 @@ def test_shares_add_up_to_the_score(captioned: Index) -> None:
     assert lines[0].startswith(f"score {hit.score:.3f} = vector ")
     assert "deviations above the index's images" in lines[1]
     assert lines[2] == f"words: {hit.signals['lexical']:.1%} of what BM25 could be"
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("modality", "chunk", "text", "lines"),
+    [
+        (TEXT, Chunk(5, 9), "at\n sea", ["best passage (characters 5 to 9): at sea"]),
+        (TEXT, Chunk(), "sea " * 99, ["best passage: " + "sea " * 50 + "…"]),
+        (Modality.AUDIO, Chunk(12.04, 22.0), None, ["best in its sound: 12.0 to 22.0 s"]),
+        (IMAGE, Chunk(3.0, 4.5), None, ["best in its video: 3.0 to 4.5 s"]),
+        (IMAGE, Chunk(), None, []),
+    ],
+)
+def test_an_explanation_names_the_passage_and_the_seconds(
+    modality: Modality, chunk: Chunk, text: str | None, lines: list[str]
+) -> None:
+    part = Part("file", modality, path="/m/a")
+    hit = Hit(1, 0.5, None, Item("/m/a", (part,)), part, chunk, text, {})
+    assert hit.explain() == lines
 
 
 def test_words_are_looked_for_among_what_can_be_found(index: Index, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from tiny_checkpoints import embed, pictures, sounds
 from tiny_gemma import DIM, write_gemma
 
 import mmsearch
-from mmsearch.encode import AskingEncoder, asking, load_model
+from mmsearch.encode import AskingEncoder, MappingEncoder, asking, load_model
 from mmsearch.encode.resampling import resample
+from mmsearch.encode.seeing import WHOLE
 from mmsearch.errors import ModelError, UsageError
 from mmsearch.metrics import first_relevant_ranks, hit_at_k
 from mmsearch.records import FloatArray, Modality, Sound
@@ -169,3 +170,21 @@ def test_a_text_fits_up_to_8192_tokens(folder: Path) -> None:
     assert text.fits("x" * (8192 - around))
     assert not text.fits("x" * (8193 - around))
     assert text.limits.text_chars == 4 * 512
+
+
+def test_a_picture_has_a_vector_for_each_of_its_places(folder: Path) -> None:
+    """Their mean, and that of the four marks around them, is the embedding."""
+    image = load_model(f"gemma:{folder}").encoders[1]
+    assert isinstance(image, MappingEncoder)
+    prepared = [image.prepare(one) for one in pictures()]
+    found, whole = image.maps(prepared), image.encode(prepared)
+    for picture, places, vector in zip(pictures(), found, whole, strict=True):
+        rows, columns, dim = places.shape
+        assert (dim, rows * columns <= 70) == (DIM, True)
+        assert columns / rows == pytest.approx(picture.width / picture.height, rel=0.2)
+        np.testing.assert_allclose(np.linalg.norm(places, axis=2), 1, atol=1e-5)
+        mean = places.mean(axis=(0, 1))
+        assert mean @ vector / np.linalg.norm(mean) > 0.99
+    (alone,) = image.maps(prepared[1:2])
+    np.testing.assert_allclose(alone, found[1], atol=1e-5)
+    assert image.seen((40, 100)) == WHOLE

@@ -26,7 +26,7 @@ import mmsearch
 from mmsearch.decode import decode_part
 from mmsearch.encode import load_model
 from mmsearch.encode.base import LocalEncoder
-from mmsearch.encode.open_clip_ import _bounded
+from mmsearch.encode.open_clip_seeing import bounded
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality, Part
 
@@ -252,9 +252,9 @@ def test_a_thin_picture_is_not_made_huge(folders: dict[str, Path]) -> None:
     """Of a strip the middle counts, as in the library, which enlarges all of it first."""
     strip = pictures()[0].resize((4000, 2))
     image = load_model(f"open_clip:local-dir:{folders['clip']}").encoders[1]
-    assert _bounded(strip).size == (100, 2)
-    assert _bounded(strip.transpose(Image.Transpose.ROTATE_90)).size == (2, 100)
-    assert _bounded(pictures()[1]).size == pictures()[1].size
+    assert bounded(strip).size == (100, 2)
+    assert bounded(strip.transpose(Image.Transpose.ROTATE_90)).size == (2, 100)
+    assert bounded(pictures()[1]).size == pictures()[1].size
     assert np.isfinite(embed(image, [strip])).all()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from present_cases import hit_of, picture, row_hit, tone
 from test_present_gallery import hostile_page
 
@@ -42,8 +43,13 @@ Promise.all(heard).then(durations => {
   const out = document.createElement('pre');
   const card = document.querySelector('article');
   out.id = 'probe';
+  const shown = () => [...document.querySelectorAll('.heated')].map(
+    one => [...one.querySelectorAll('img')].map(image => image.offsetWidth > 0));
+  const before = shown();
+  document.querySelectorAll('.heated label').forEach(label => label.click());
   out.textContent = JSON.stringify({
     durations,
+    heat: [before, shown()],
     title: document.title,
     widths: [...document.images].map(image => image.naturalWidth),
     corner: card && getComputedStyle(card).borderTopLeftRadius,
@@ -95,6 +101,16 @@ def test_pictures_and_sounds_decode_under_the_pages_own_policy(tmp_path: Path) -
     assert seen["widths"] == [320, 320, 320]
     assert seen["durations"] == pytest.approx([9.0, 4.0], abs=0.1)
     assert seen["corner"] == "14px"
+    assert seen["overflow"] == 0
+
+
+def test_a_heat_map_is_taken_off_and_put_on_without_a_script(tmp_path: Path) -> None:
+    hits = [hit_of(picture(tmp_path / "a.png"), Modality.IMAGE, rank=n) for n in (1, 2)]
+    heat = {n: Image.new("RGB", (640, 320), "blue") for n in (1, 2)}
+    page = gallery_html([Search({"text": "red"}, hits, heat=heat)], "Title")
+    seen = probe(page, tmp_path, allow_all_scripts=False)
+    assert seen["heat"] == [[[True, False]] * 2, [[False, True]] * 2]
+    assert seen["widths"] == [320] * 4
     assert seen["overflow"] == 0
 
 

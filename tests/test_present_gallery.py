@@ -21,7 +21,7 @@ from mmsearch.records import Chunk, ColumnValue, Hit, Modality
 TAGS = set(
     """
     html head meta title style body header h1 nav ol li a main section div h2 p q img svg rect audio
-    dl dt dd article h3 span bdi details summary blockquote footer
+    dl dt dd article h3 span bdi details summary blockquote footer input label
     """.split()
 )
 
@@ -64,7 +64,8 @@ def hostile_page(folder: Path) -> str:
         hits.append(hit_of(f"/m/{name}", Modality.TEXT, rank=rank, text=f"{name}\nand more"))
         hits.append(row_hit(folder, name))
     query = {"text": HOSTILE_NAMES[0], "image": f"/gone/{HOSTILE_NAMES[1]}", "where": "a < 'b'"}
-    return gallery_html([Search(query, hits, HOSTILE_NAMES[4])] * 2, HOSTILE_NAMES[4])
+    heat = {rank: Image.new("RGB", (64, 32)) for rank in range(2, len(HOSTILE_NAMES))}
+    return gallery_html([Search(query, hits, HOSTILE_NAMES[4], heat)] * 2, HOSTILE_NAMES[4])
 
 
 def test_a_hostile_page_has_only_our_elements_and_addresses(tmp_path: Path) -> None:
@@ -112,6 +113,23 @@ def test_the_query_is_at_the_top_with_its_picture_and_sound(tmp_path: Path) -> N
     assert page.all("audio")[0]["aria-label"] == "The sound that was searched with: b.wav"
     assert "in winter" in page.text and "Nothing was found." in page.text
     assert re.search(r"target\s*image", page.text)
+
+
+def test_a_heat_map_can_be_taken_off_its_picture(tmp_path: Path) -> None:
+    hits = [hit_of(picture(tmp_path / f"{n}.png"), Modality.IMAGE, rank=n) for n in (1, 2)]
+    searches = [Search({}, hits, heat={2: Image.new("RGB", (640, 320), "blue")})] * 2
+    page = Page(gallery_html(searches, "Title"))
+    boxes = page.all("input")
+    assert [(box["type"], box["id"]) for box in boxes] == [
+        ("checkbox", "heat-1-2"),
+        ("checkbox", "heat-2-2"),
+    ]
+    assert [label["for"] for label in page.all("label")] == ["heat-1-2", "heat-2-2"]
+    assert [image["alt"] for image in page.all("img")] == ["1.png", "Heat map: 2.png", "2.png"] * 2
+    with Image.open(payload(page.all("img")[1]["src"])) as image:
+        assert image.size == (THUMBNAIL_PX, THUMBNAIL_PX // 2)
+    assert "Heat maps: coloured is what fits" in page.text
+    assert "Heat map" not in page_of(hits).text
 
 
 def test_several_searches_are_linked_from_the_top() -> None:

@@ -1,9 +1,9 @@
 """The command `mmsearch query`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -20,6 +20,11 @@ from mmsearch.cli.options import (
 )
 from mmsearch.cli.printing import print_hits, say
 from mmsearch.config import locate_index
+
+if TYPE_CHECKING:
+    from mmsearch.engine.heat_map import HeatMap
+    from mmsearch.engine.index import Index
+    from mmsearch.records import Hit
 
 _WEIGHT: Final = re.compile(r"(.*[^\d\s:]):(\d+(?:\.\d+)?)", re.DOTALL)
 
@@ -61,8 +66,19 @@ def query(
         bool, typer.Option("--dedupe", help="Show one of pictures that are nearly the same.")
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say why each hit stands where it does.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say why each hit stands where it does; with --html, show what of its picture "
+            "fits the query.",
+        ),
     ] = False,
+    heat: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Save a heat map for each picture: what of it fits the query."
+        ),
+    ] = None,
     json: JsonOption = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the hits as a page with pictures.")
@@ -89,9 +105,11 @@ def query(
         "dedupe": dedupe,
     }
     if template:
-        options["templates"] = template
-    if batch is not None and (any(one.values()) or html):
-        raise typer.BadParameter("--batch goes with no TEXT, --image, --audio, --exclude or --html")
+        options["templates"] = tuple(template)
+    if batch is not None and (any(one.values()) or html or heat):
+        raise typer.BadParameter(
+            "--batch goes with no TEXT, --image, --audio, --exclude, --html or --heat"
+        )
     with open_index(locate_index(index), device=device, precision=precision) as opened:
         if batch is not None:
             from mmsearch.engine.batch import answers
@@ -99,15 +117,33 @@ def query(
             print_answers(answers(opened, batch, **options), options, as_json=json)
             return
         hits = opened.search(**one, **options)
-    asked = one | options
-    print_hits(asked, hits, as_json=json, explained=explain)
-    if not hits and min_relevance:
-        say(f"nothing is relevant with a probability of {min_relevance:g}; lower --min-relevance")
+        asked = one | options
+        print_hits(asked, hits, as_json=json, explained=explain)
+        if not hits and min_relevance:
+            probability = f"a probability of {min_relevance:g}"
+            say(f"nothing is relevant with {probability}; lower --min-relevance")
+        heats = _heat_maps(opened, hits, asked, heat) if heat or (html and explain) else {}
     if html:
         from mmsearch.present.gallery import Search, write_gallery
 
-        write_gallery(html, [Search(asked, hits)], "mmsearch")
+        painted = {rank: found.painted() for rank, found in heats.items()} if explain else {}
+        write_gallery(html, [Search(asked, hits, heat=painted)], "mmsearch")
         say(f"wrote {html}")
+
+
+def _heat_maps(
+    index: "Index", hits: "Sequence[Hit]", asked: Mapping[str, Any], folder: Path | None
+) -> "Mapping[int, HeatMap]":
+    """Make the heat maps of hits, by rank, and save them if there is to be a folder of them."""
+    from mmsearch.cli.heat import heat_maps, save_heat_maps
+    from mmsearch.engine.query import Query
+
+    names = ("text", "image", "audio", "weights", "exclude", "templates")
+    query = Query(**{name: asked[name] for name in names if name in asked})
+    found = heat_maps(index, hits, query, needed=folder is not None)
+    if folder:
+        save_heat_maps(folder, hits, found)
+    return found
 
 
 def _asked(

@@ -15,9 +15,10 @@ import numpy as np
 from mmsearch.config import InputLimits
 from mmsearch.encode import rerank
 from mmsearch.encode.arrays import load_groups, save_groups
-from mmsearch.encode.base import Encoder, Model
+from mmsearch.encode.base import Encoder, MappingEncoder, Model
 from mmsearch.encode.heads import Head, HeadKind, unit
 from mmsearch.encode.rerank import PairKind
+from mmsearch.encode.seeing import Box, no_map
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality, Space
 
@@ -64,6 +65,29 @@ class AlignedEncoder:
         columns = zip(*prepared, strict=True)
         found = [unit(b.encode(column)) for b, column in zip(self._bases, columns, strict=True)]
         return self._head(np.concatenate(found, axis=1))
+
+    def maps(self, prepared: Sequence[tuple[Any, ...]]) -> list[FloatArray]:
+        """Embed each place that the base tells apart: (rows, columns, dim) float32 each.
+
+        Raises:
+            ModelError: The base has no map, or several.
+        """
+        found = self._mapping.maps([only for (only,) in prepared])
+        return [
+            self._head(places.reshape(-1, places.shape[2])).reshape(*places.shape[:2], -1)
+            for places in found
+        ]
+
+    def seen(self, size: tuple[int, int]) -> Box:
+        """Where on a picture of some width and height the base's map lies."""
+        return self._mapping.seen(size)
+
+    @property
+    def _mapping(self) -> MappingEncoder:
+        """The one encoder of the base."""
+        if len(self._bases) > 1 or not isinstance(self._bases[0], MappingEncoder):
+            raise no_map(self.space.checkpoint)
+        return self._bases[0]
 
 
 def load(folder: Path, settings: Mapping[str, Any], base: Model) -> Model:

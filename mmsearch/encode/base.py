@@ -9,6 +9,7 @@ from PIL.Image import Image
 
 from mmsearch.config import InputLimits
 from mmsearch.encode.rerank import Reranker
+from mmsearch.encode.seeing import Box
 from mmsearch.errors import ModelError
 from mmsearch.records import FieldName, FloatArray, Modality, Sound, Space
 
@@ -69,6 +70,30 @@ class LocalEncoder(Encoder, Protocol):
         Returns:
             For each input (places, width) float32, not normalised; inputs may differ in places.
         """
+        ...
+
+
+@runtime_checkable
+class MappingEncoder(Encoder, Protocol):
+    """An encoder of pictures that also tells what it sees where, in its own space.
+
+    Not what ``LocalEncoder`` tells, which lies before the head that leads into the space.
+    """
+
+    def maps(self, prepared: Sequence[Any]) -> list[FloatArray]:
+        """Embed every place of the network's own feature map, for a batch of pictures.
+
+        Returns:
+            For each (rows, columns, dim) float32; vectors of unit length where the space is
+            normalised.
+
+        Raises:
+            ModelError: This network has no such map.
+        """
+        ...
+
+    def seen(self, size: tuple[int, int]) -> Box:
+        """Where on a picture of some width and height its map lies."""
         ...
 
 

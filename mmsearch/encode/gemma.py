@@ -12,6 +12,7 @@ from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.compute import Compute
 from mmsearch.encode.gemma_processor import CONTEXT, PROMPTS, WINDOW_S, Prepared, Processor
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS
+from mmsearch.encode.seeing import WHOLE, Box
 from mmsearch.encode.torch_ import (
     CHARS_PER_TOKEN,
     Lazy,
@@ -75,11 +76,23 @@ class Checkpoint(HubCheckpoint):
 
     def embed(self, samples: Sequence[Prepared]) -> FloatArray:
         """The mean of what is said of each token: (n, dim) float32, L2-normalised rows."""
-        network, arrays = self.network(), self.processor().batch(samples)
-        inputs = {name: self.compute.tensor(array) for name, array in arrays.items()}
+        network = self.network()
         with self.compute.inference():
-            states = network(**inputs).last_hidden_state.float()
-            return unit_rows(masked_mean(states, inputs["attention_mask"]))
+            return unit_rows(masked_mean(*self._states(network, samples)))
+
+    def tokens(self, samples: Sequence[Prepared]) -> FloatArray:
+        """What is said of each token: (n, tokens, dim) float32, L2-normalised."""
+        network = self.network()
+        with self.compute.inference():
+            return unit_rows(self._states(network, samples)[0])
+
+    def _states(
+        self, network: Any, samples: Sequence[Prepared]
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """The last states, (n, tokens, dim), and which tokens are there, (n, tokens)."""
+        arrays = self.processor().batch(samples)
+        inputs = {name: self.compute.tensor(array) for name, array in arrays.items()}
+        return network(**inputs).last_hidden_state.float(), inputs["attention_mask"]
 
 
 def masked_mean(states: "torch.Tensor", mask: "torch.Tensor") -> "torch.Tensor":
@@ -126,6 +139,18 @@ class ImageEncoder(CheckpointEncoder[Checkpoint]):
     def encode(self, prepared: Sequence[Prepared]) -> FloatArray:
         """Embed n pictures: (n, dim) float32, L2-normalised rows."""
         return self._checkpoint.embed(prepared)
+
+    def maps(self, prepared: Sequence[Prepared]) -> list[FloatArray]:
+        """What is said of each place of n pictures: (rows, columns, dim) float32 each."""
+        found = []
+        for tokens, sample in zip(self._checkpoint.tokens(prepared), prepared, strict=True):
+            of_places, grid = self._checkpoint.processor().grid(sample)
+            found.append(tokens[: len(of_places)][of_places].reshape(*grid, -1))
+        return found
+
+    def seen(self, size: tuple[int, int]) -> Box:
+        """All of a picture."""
+        return WHOLE
 
 
 class AudioEncoder(CheckpointEncoder[Checkpoint]):

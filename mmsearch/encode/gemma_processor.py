@@ -1,6 +1,7 @@
 """An EmbeddingGemma 2 checkpoint's own preprocessing of texts, pictures and sounds."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -122,6 +123,13 @@ class Processor:
         samples = resample(sound, rate_hz)
         longer = np.pad(samples, (0, max(0, round(LEAST_S * rate_hz) - len(samples))))
         return self._first(audio=[longer], sampling_rate=rate_hz)
+
+    def grid(self, sample: Prepared) -> "tuple[NDArray[np.bool_], tuple[int, int]]":
+        """Which tokens of a picture stand for places, and in how many rows and columns."""
+        of_places = sample["input_ids"] == self._processor.image_token_id
+        columns, rows = sample["image_position_ids"].max(axis=0) + 1  # of patches
+        side = round(math.sqrt(rows * columns / np.count_nonzero(of_places)))  # that are one token
+        return of_places, (int(rows) // side, int(columns) // side)
 
     def batch(self, samples: Sequence[Prepared]) -> dict[str, "NDArray[Any]"]:
         """Samples of one modality as one, the shorter ones filled up at their ends."""

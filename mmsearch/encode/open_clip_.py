@@ -9,11 +9,13 @@ import numpy as np
 from PIL.Image import Image
 
 from mmsearch.config import InputLimits
+from mmsearch.encode import open_clip_seeing
 from mmsearch.encode.base import Model
 from mmsearch.encode.checkpoint import CheckpointEncoder
 from mmsearch.encode.compute import Compute
 from mmsearch.encode.hub import TOKENIZER, TOKENIZER_EXTRAS, hub_folder
 from mmsearch.encode.open_clip_recipe import LIKE, LOCAL, Recipe, fetch_preset, find_recipe
+from mmsearch.encode.seeing import Box, no_map
 from mmsearch.encode.torch_ import (
     MOST_CHARS_PER_TOKEN,
     Lazy,
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 
 OWN_FOLDER = f"open_clip:{LOCAL}FOLDER"
 """What to name instead of a tag whose tokenizer is out of reach."""
-
-THINNEST = 50
-"""Proportions of a picture, beyond which its middle is taken."""
 
 
 class Checkpoint:
@@ -193,7 +192,7 @@ class ImageEncoder(CheckpointEncoder[Checkpoint]):
     def prepare(self, decoded: Image) -> FloatArray:
         """Apply the checkpoint's own transform to an RGB picture: (3, height, width) float32."""
         _, transform = self._checkpoint.network()
-        pixels: FloatArray = transform(_bounded(decoded)).numpy()
+        pixels: FloatArray = transform(open_clip_seeing.bounded(decoded)).numpy()
         return pixels
 
     def encode(self, prepared: Sequence[FloatArray]) -> FloatArray:
@@ -208,20 +207,23 @@ class ImageEncoder(CheckpointEncoder[Checkpoint]):
         with compute.inference():
             return list(_last_layer(network, "image", compute.tensor(np.stack(prepared))))
 
+    def maps(self, prepared: Sequence[FloatArray]) -> list[FloatArray]:
+        """Embed each place of n pictures: (rows, columns, dim) float32, L2-normalised, each."""
+        (network, _), compute = self._checkpoint.network(), self._checkpoint.compute
+        with compute.inference():
+            pixels = compute.tensor(np.stack(prepared))
+            found = open_clip_seeing.maps(network.visual, pixels)
+            if found is None:
+                raise no_map(self.space.checkpoint)
+            return list(unit_rows(found))
 
-def _bounded(picture: Image) -> Image:
-    """The middle of a thin picture.
-
-    A transform that keeps the proportions would make it huge before it cuts out the middle square.
-    """
-    width, height = picture.size
-    short = min(width, height)
-    long = min(max(width, height), THINNEST * short)
-    if long == max(width, height):
-        return picture
-    left = (width - long) // 2 if width > height else 0
-    top = (height - long) // 2 if height > width else 0
-    return picture.crop((left, top, width - left, height - top))
+    def seen(self, size: tuple[int, int]) -> Box:
+        """What the checkpoint's transform keeps of a picture, and its patches cover."""
+        recipe, (network, _) = self._checkpoint.recipe(), self._checkpoint.network()
+        side = recipe.image_size
+        sides = (side, side) if isinstance(side, int) else (side[0], side[1])
+        kept = open_clip_seeing.seen(size, recipe.preprocess["resize_mode"], sides)
+        return kept.first(*open_clip_seeing.reach(network.visual, sides))
 
 
 def _last_layer(network: Any, side: str, inputs: Any) -> FloatArray:

@@ -44,7 +44,7 @@ class Lazy(Generic[T]):
 
 
 def unit_rows(features: "torch.Tensor") -> FloatArray:
-    """Normalise (n, dim) features to unit length and bring them to the CPU as float32."""
+    """Bring (..., dim) features to unit length, and to the CPU as float32."""
     import torch
 
     rows: FloatArray = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()

@@ -29,10 +29,12 @@ class Weighted(NamedTuple):
     Attributes:
         vector: (dim,) float32, of unit length.
         weight: What it counts; negative to be kept away from.
+        modality: What it was given in; None for a vector.
     """
 
     vector: FloatArray
     weight: float
+    modality: Modality | None = None
 
 
 Embedded: TypeAlias = Mapping[str, Sequence[Weighted]]
@@ -74,7 +76,8 @@ def embed_many(
         for at, total in sums.items():
             number, term = terms[at]
             if number in found:
-                found[number].setdefault(name.space, []).append(Weighted(unit(total), term.weight))
+                one = Weighted(unit(total), term.weight, term.modality)
+                found[number].setdefault(name.space, []).append(one)
     for number, mine in found.items():
         for space, vector in queries[number].vectors.items():
             mine.setdefault(space, []).append(Weighted(vector, 1.0))

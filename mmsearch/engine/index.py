@@ -30,7 +30,7 @@ from mmsearch.engine.reencode import Reencoder
 from mmsearch.engine.report import Report
 from mmsearch.engine.request import SearchOptions, request_of
 from mmsearch.errors import UsageError
-from mmsearch.records import Hit, Item, Modality, item_key
+from mmsearch.records import FieldName, FloatArray, Hit, Item, Modality, item_key
 from mmsearch.store.maintain import compact
 from mmsearch.store.reader import Reader
 from mmsearch.store.repair import repair_index
@@ -38,6 +38,7 @@ from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Batch, Writer
 
 if TYPE_CHECKING:
+    from mmsearch.engine.heat_map import HeatMap
     from mmsearch.engine.tuning import Tuned
 
 
@@ -240,6 +241,36 @@ class Index(Opened):
         """
         asked = given_queries(queries, vectors, space, templates, self.model)
         return self._search(asked, request_of(options), failed or refuse)
+
+    def heat_maps(
+        self, hits: Sequence[Hit], query: str | Query, *, failed: Failed | None = None
+    ) -> "list[HeatMap | None]":
+        """Show what of the pictures of hits fits a query (docs/ranking.md); they are read again.
+
+        Args:
+            hits: Of this index.
+            query: A text, or a query of any modalities.
+            failed: Called with the place in ``hits`` of each whose picture cannot be read any more,
+                and why; by default the first such error is raised.
+
+        Returns:
+            For each hit the map of the picture that matched, or of the item's own where another
+            part matched; None where there is none.
+
+        Raises:
+            UsageError: The query has a vector, or shares no space with pictures.
+            ModelError: The model gives no heat maps.
+            DecodeError: A file of the query cannot be decoded, or the picture of a hit.
+        """
+        from mmsearch.engine.heat import heat_maps  # here: no query is to wait for it
+
+        def held(name: FieldName) -> FloatArray | None:
+            with self._reader.view() as view:
+                self._refuse_moved(view.manifest, self.model)
+                return view.background(name).vectors if name in view.state.fields else None
+
+        asked = query if isinstance(query, Query) else Query(query)
+        return heat_maps(self.model, hits, asked, held, failed or refuse)
 
     def embeddings(
         self, *, space: str | None = None, limit: int = 5_000, where: str | None = None

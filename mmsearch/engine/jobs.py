@@ -9,7 +9,7 @@ import numpy as np
 from mmsearch.config import InputLimits
 from mmsearch.decode import Decoded, decode_part
 from mmsearch.encode import Encoder, Model
-from mmsearch.errors import DecodeError, MMSearchError
+from mmsearch.errors import DecodeError, MMSearchError, one_line
 from mmsearch.records import Chunk, Failure, FieldName, FloatArray, Item, Modality, Part
 from mmsearch.store.metadata import MAX_CHUNKS
 from mmsearch.store.writer import Entry
@@ -138,3 +138,15 @@ def decode_for(
     return decode_part(
         part, shared, lambda text: all(encoder.fits(text) for _, encoder in encoders)
     )
+
+
+def decode_chunk(part: Part, wanted: Chunk, name: FieldName, encoder: Encoder) -> Decoded:
+    """Decode one stretch of a part again, as it was embedded.
+
+    Raises:
+        DecodeError: The part cannot be decoded, or has no such stretch any more.
+    """
+    for chunk, decoded in decode_for(part, [(name, encoder)]):
+        if chunk == wanted:
+            return decoded
+    raise DecodeError(f"{one_line(part.path or part.role)}: it has changed since it was indexed")

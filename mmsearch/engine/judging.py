@@ -12,7 +12,7 @@ from mmsearch.encode import LocalEncoder, Model
 from mmsearch.encode.rerank import Reranker, Sight
 from mmsearch.engine.chunks import load_chunk
 from mmsearch.engine.embedding import decoded
-from mmsearch.engine.jobs import decode_for
+from mmsearch.engine.jobs import decode_chunk
 from mmsearch.engine.query import Query
 from mmsearch.errors import DecodeError
 from mmsearch.records import FieldName, FloatArray, Modality
@@ -103,9 +103,7 @@ def _again(
     for chunk_id in chunk_ids:
         known = load_chunk(view, int(chunk_id))
         try:
-            stretches = decode_for(known.part, [(name, encoder)])
-            value = next((value for chunk, value in stretches if chunk == known.chunk), None)
+            found.append(encoder.prepare(decode_chunk(known.part, known.chunk, name, encoder)))
         except DecodeError:
-            value = None
-        found.append(None if value is None else encoder.prepare(value))
+            found.append(None)
     return found

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsearch.present.previews import Preview, Sight, picture_preview, sound_preview
+from PIL.Image import Image
+
+from mmsearch.present.previews import Preview, Sight, picture_preview, shown, sound_preview
 from mmsearch.present.words import lines, one_line, where
 from mmsearch.records import Chunk, Hit, Item, Modality, Part
 
@@ -16,6 +18,7 @@ class Card:
 
     Attributes:
         picture: The item's picture: the part that matched, or else its first picture.
+        heat: The picture with its heat map.
         sound: The seconds that matched.
         text: The passage that matched.
         link: A ``file:`` address of the file.
@@ -32,6 +35,7 @@ class Card:
     link: str
     details: tuple[tuple[str, str], ...]
     picture: Preview | None = None
+    heat: Preview | None = None
     sound: Preview | None = None
     text: str = ""
 
@@ -57,8 +61,10 @@ class Panel:
     cards: tuple[Card, ...]
 
 
-def panel(heading: str, query: Mapping[str, object], hits: Sequence[Hit]) -> Panel:
-    """A search's panel."""
+def panel(
+    heading: str, query: Mapping[str, object], hits: Sequence[Hit], heat: Mapping[int, Image]
+) -> Panel:
+    """A search's panel, with heat maps by rank."""
     given = {name: value for name, value in query.items() if value is not None}
     images, sounds = _files(given.pop("image", ())), _files(given.pop("audio", ()))
     return Panel(
@@ -67,7 +73,7 @@ def panel(heading: str, query: Mapping[str, object], hits: Sequence[Hit]) -> Pan
         pictures=tuple(picture_preview(Sight(path)) for path in images),
         sounds=tuple(sound_preview(path, Chunk()) for path in sounds),
         terms=tuple((one_line(name), in_words(value)) for name, value in given.items()),
-        cards=tuple(card(hit) for hit in hits),
+        cards=tuple(card(hit, heat.get(hit.rank)) for hit in hits),
     )
 
 
@@ -77,8 +83,8 @@ def _files(given: object) -> Iterator[str]:
     return (os.path.expanduser(str(path)) for path in several)
 
 
-def card(hit: Hit) -> Card:
-    """A hit's card."""
+def card(hit: Hit, heat: Image | None = None) -> Card:
+    """A hit's card, with its heat map if there is one."""
     part = hit.part
     picture = sight(hit.item, part, hit.chunk)
     sounds = part.path if part.modality is Modality.AUDIO else None
@@ -94,6 +100,7 @@ def card(hit: Hit) -> Card:
         link=file_link(hit.item, part),
         details=_details(hit),
         picture=picture_preview(picture) if picture else None,
+        heat=shown(one_line(hit.item.name), heat) if heat else None,
         sound=sound_preview(sounds, hit.chunk) if sounds else None,
         text=lines(hit.text or ""),
     )

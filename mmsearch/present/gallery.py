@@ -3,10 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mmsearch.present.standalone import render, write_whole
 from mmsearch.present.words import one_line
 from mmsearch.records import Hit
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +22,13 @@ class Search:
             ``audio`` are paths.
         hits: What it found.
         heading: A few words over it.
+        heat: By rank, a hit's picture with its heat map painted over it.
     """
 
     query: Mapping[str, object]
     hits: Sequence[Hit] = field(default_factory=tuple)
     heading: str = "Search"
+    heat: Mapping[int, "Image"] = field(default_factory=dict)
 
 
 def write_gallery(path: str | os.PathLike[str], searches: Sequence[Search], title: str) -> None:
@@ -45,6 +51,6 @@ def gallery_html(searches: Sequence[Search], title: str) -> str:
     from mmsearch.present.cards import panel
 
     with quiet_pillow():
-        panels = [panel(search.heading, search.query, search.hits) for search in searches]
+        panels = [panel(s.heading, s.query, s.hits, s.heat) for s in searches]
     values = {"title": one_line(title), "sections": panels}
     return render("gallery", values, package="mmsearch.present")

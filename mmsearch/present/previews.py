@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import soundfile
+from PIL.Image import Image
 
 from mmsearch.config import DecodeLimits
 from mmsearch.decode.files import open_regular
@@ -68,10 +69,16 @@ def picture_preview(sight: Sight, side_px: int = THUMBNAIL_PX) -> Preview:
             picture = decode_image(sight.path, DecodeLimits(), min_side=2 * side_px)
     except DecodeError as error:
         return Preview(name, reason=one_line(str(error)))
-    picture.thumbnail((side_px, side_px))
+    return shown(name, picture, side_px)
+
+
+def shown(name: str, picture: Image, side_px: int = THUMBNAIL_PX) -> Preview:
+    """An RGB picture, at most ``side_px`` wide and high, as a JPEG."""
+    small = picture.copy()
+    small.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82, optimize=True)
-    return Preview(name, _uri("image/jpeg", buffer), width=picture.width, height=picture.height)
+    small.save(buffer, "JPEG", quality=82, optimize=True)
+    return Preview(name, _uri("image/jpeg", buffer), width=small.width, height=small.height)
 
 
 def sound_preview(path: str, chunk: Chunk) -> Preview:

@@ -40,12 +40,21 @@ class VitTower(nn.Module):
         self.positions = nn.Parameter(nn.init.trunc_normal_(_positions(shape, side), std=0.02))
         self.blocks = stack(shape.blocks)
         self.head = nn.Linear(width, dim)
+        self._rows = side // shape.patch
 
     def places(self, x: Tensor) -> Tensor:
         """What is seen in each patch: (n, 3, side, side) to (n, patches, width)."""
         patches = self.patches(x).flatten(2).transpose(1, 2)
         seen: Tensor = self.blocks(patches + self.positions)
         return seen
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Embed each patch alone: (n, 3, side, side) to (n, rows, rows, dim), L2-normalised.
+
+        Before they get unit length, their mean is the embedding.
+        """
+        found = self.head(self.places(x)).reshape(len(x), self._rows, self._rows, -1)
+        return normalize(found.float(), dim=3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed pictures: (n, 3, side, side) to (n, dim), L2-normalised rows."""

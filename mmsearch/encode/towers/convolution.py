@@ -5,9 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pixel_unshuffle
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mmsearch.encode.towers.shapes import Convolution
-
-PATCH = 4
+from mmsearch.encode.towers.shapes import PATCH, Convolution
 
 
 class Conv(nn.Sequential):
@@ -67,6 +65,13 @@ class Tower(nn.Module):
     def places(self, x: Tensor) -> Tensor:
         """What is seen in each place: (n, channels, h, w) to (n, places, width)."""
         return self.features(x).flatten(2).transpose(1, 2)
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Embed each place alone: (n, channels, h, w) to (n, h / 16, w / 16, dim), L2-normalised.
+
+        Before they get unit length, and with a head of one layer, their mean is the embedding.
+        """
+        return normalize(self.head(self.features(x).permute(0, 2, 3, 1)).float(), dim=3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed a batch: (n, channels, h, w) to (n, dim), L2-normalised rows."""

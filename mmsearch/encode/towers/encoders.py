@@ -10,9 +10,10 @@ from PIL.Image import Image
 
 from mmsearch.config import InputLimits
 from mmsearch.encode.compute import Compute
+from mmsearch.encode.seeing import Box
 from mmsearch.encode.torch_ import MOST_CHARS_PER_TOKEN, Lazy
-from mmsearch.encode.towers.features import MAX_SECONDS, pixels, spectrogram
-from mmsearch.encode.towers.shapes import Gru, Transformer
+from mmsearch.encode.towers.features import MAX_SECONDS, pixels, seen, spectrogram
+from mmsearch.encode.towers.shapes import Convolution, Gru, Transformer, Vit
 from mmsearch.encode.towers.weights import Weights
 from mmsearch.records import FloatArray, Modality, Sound, Space
 
@@ -150,6 +151,18 @@ class ImageEncoder(_TowerEncoder):
     def places(self, prepared: Sequence[NDArray[np.uint8]]) -> list[FloatArray]:
         """What is seen in each place of n pictures: (places, width) float32 each."""
         return list(self._network().places(np.stack(prepared)))
+
+    def maps(self, prepared: Sequence[NDArray[np.uint8]]) -> list[FloatArray]:
+        """Embed each place of n pictures: (rows, columns, dim) float32, L2-normalised, each."""
+        return list(self._network().maps(np.stack(prepared)))
+
+    def seen(self, size: tuple[int, int]) -> Box:
+        """All of a picture, but for the ends of a very long one."""
+        design = self._weights.design()
+        shape = design.towers[Modality.IMAGE]
+        assert isinstance(shape, Convolution | Vit)
+        reach = shape.reach(design.side)
+        return seen(size).first(reach, reach)
 
 
 class AudioEncoder(_TowerEncoder):

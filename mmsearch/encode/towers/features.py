@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmsearch.encode.seeing import Box, middle
 from mmsearch.encode.towers.shapes import SoundFeatures
 from mmsearch.records import FloatArray, Sound
 
@@ -51,7 +52,7 @@ def pixels(picture: Image.Image, side: int) -> NDArray[np.uint8]:
     are trained on squeezed crops. Only very long pictures lose their ends.
     """
     width, height = picture.size
-    wide, high = min(width, height * MAX_ASPECT), min(height, width * MAX_ASPECT)
+    wide, high = _kept(picture.size)
     left, top = (width - wide) / 2, (height - high) / 2
     small = picture.resize(
         (side, side),
@@ -60,6 +61,17 @@ def pixels(picture: Image.Image, side: int) -> NDArray[np.uint8]:
         reducing_gap=2.0,
     )
     return np.asarray(small, np.uint8)
+
+
+def seen(size: tuple[int, int]) -> Box:
+    """What of a picture of some width and height ``pixels`` keeps."""
+    return middle(size, *_kept(size))
+
+
+def _kept(size: tuple[int, int]) -> tuple[float, float]:
+    """Width and height of the middle that is not cut off."""
+    width, height = size
+    return min(width, height * MAX_ASPECT), min(height, width * MAX_ASPECT)
 
 
 def resample(samples: FloatArray, rate_hz: int) -> FloatArray:

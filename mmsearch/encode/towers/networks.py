@@ -95,6 +95,10 @@ class Network:
         """What the last layer says of each place of a batch: (n, places, width) float32."""
         return self._run(self._tower.places, arrays)
 
+    def maps(self, *arrays: NDArray[Any]) -> FloatArray:
+        """Embed each place of a batch of pictures: (n, rows, columns, dim) float32, unit length."""
+        return self._run(self._tower.maps, arrays)
+
     def _run(self, work: Callable[[Any], Tensor], arrays: Sequence[NDArray[Any]]) -> FloatArray:
         tensors = map(self._compute.tensor, arrays)
         with self._compute.inference():

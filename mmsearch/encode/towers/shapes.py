@@ -4,9 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from math import ceil, prod
 from typing import Any, TypeAlias
 
 from mmsearch.records import Modality
+
+PATCH = 4
+"""Pixels of a side that the first layer of a convolutional tower takes as one."""
 
 
 class ImageTower(StrEnum):
@@ -61,6 +65,11 @@ class Convolution:
         """Channels of the last feature map."""
         return self.stages[-1].width
 
+    def reach(self, side: int) -> float:
+        """What the places of the last feature map cover of a side; above 1 they hang over."""
+        cell = PATCH * prod(stage.stride for stage in self.stages)
+        return ceil(side / cell) * cell / side
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -88,6 +97,10 @@ class Vit:
 
     blocks: Blocks
     patch: int
+
+    def reach(self, side: int) -> float:
+        """What the patches cover of a side."""
+        return side // self.patch * self.patch / side
 
 
 @dataclass(frozen=True)
