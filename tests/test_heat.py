@@ -254,7 +254,7 @@ def test_a_map_is_saved_as_its_name_says(tmp_path: Path) -> None:
 def cli(
     quarters: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> Callable[..., Answer]:
-    monkeypatch.setattr("mmsearch.engine.index.load_model", lambda *a, **k: quarters.model)
+    monkeypatch.setattr("mmsearch.engine.opened.load_model", lambda *a, **k: quarters.model)
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str) -> Answer:
@@ -291,7 +291,7 @@ def test_a_page_is_written_where_the_model_has_no_maps(
     quarters: Index, tmp_path: Path, cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quarters.add(coloured(tmp_path / "a.png", ["red"] * 4))
-    monkeypatch.setattr("mmsearch.engine.index.load_model", lambda *a, **k: fake_model())
+    monkeypatch.setattr("mmsearch.engine.opened.load_model", lambda *a, **k: fake_model())
     code, _, err = cli("red", "--explain", "--html", "a.html")
     assert code == 0 and "gives no heat maps" in err and (tmp_path / "a.html").exists()
     code, _, err = cli("red", "--heat", "maps")
