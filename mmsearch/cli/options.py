@@ -53,11 +53,11 @@ TargetOption: TypeAlias = Annotated[
     ),
 ]
 RerankOption: TypeAlias = Annotated[
-    Literal["convex", "rrf", "none", "mlp", "attention"],
+    str,
     typer.Option(
         metavar="SCORER",
         help="How hits are scored: convex, rrf, none for vectors alone; mlp, attention where "
-        "trained; see docs/ranking.md.",
+        "trained; itm:CHECKPOINT, a cross-encoder; see docs/ranking.md.",
     ),
 ]
 TemplateOption: TypeAlias = Annotated[
