@@ -148,7 +148,7 @@ class Opened(Closing):
             targets = resolve_targets(view, embedded[0], asked[0].bridged, request.targets)
             return run_search(view, catalog, replace(request, targets=targets), asked, score)
 
-        looks_up = request.where is not None or any(q.text or q.excluded for q in queries)
+        looks_up = request.looks_up or any(q.text or q.excluded for q in queries)
         return self._from_one_commit(hits, looks_up=looks_up)
 
     def _from_one_commit(

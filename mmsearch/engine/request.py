@@ -1,7 +1,8 @@
 """What is asked of an index: the queries, embedded, and what is to be found."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, TypedDict
 
 from mmsearch.encode.itm import PREFIX
@@ -58,6 +59,8 @@ class SearchOptions(TypedDict, total=False):
         min_relevance: Hits whose ``relevance`` is lower are left out, 0 to 1.
         dedupe: Whether a hit stands for those that are near-duplicates of it, its ``duplicates``;
             pictures are read again for it.
+        prefer: By column, of numbers or of texts such as dates, how much its highest value counts,
+            in log-odds; below 0 low values are preferred.
     """
 
     target: Modality | str | Sequence[Modality | str] | None
@@ -66,6 +69,7 @@ class SearchOptions(TypedDict, total=False):
     rerank: str
     min_relevance: float
     dedupe: bool
+    prefer: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Request:
         rerank: With ``none`` nothing counts but the vectors of what is found.
         min_relevance: Items that are less likely to be relevant are left out.
         dedupe: Whether near-duplicates are folded.
+        prefer: By column what its highest value counts.
 
     Raises:
         UsageError: A value makes no sense.
@@ -90,6 +95,7 @@ class Request:
     rerank: str = DEFAULT_SCORER
     min_relevance: float = 0.0
     dedupe: bool = False
+    prefer: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -99,14 +105,24 @@ class Request:
             raise UsageError(f"rerank is {self.rerank!r}; choose one of {names}")
         if not 0 <= self.min_relevance <= 1:
             raise UsageError(f"min_relevance is {self.min_relevance}; it is between 0 and 1")
+        for column, weight in self.prefer.items():
+            if not isfinite(weight) or weight == 0:
+                raise UsageError(f"prefer {column}: weight {weight}: give a number other than 0")
+        if self.prefer and self.rerank == "rrf":
+            raise UsageError("prefer adds log-odds, and the scores of rrf are none; use convex")
 
     @property
     def depth(self) -> int:
         """How many items each field is to yield; ranks must not hang on how many are asked for."""
         k = WIDER * self.k if self.dedupe else self.k
-        if self.matches:
-            return max(k, MATCHED)
-        return k if self.rerank in (DEFAULT_SCORER, "none") else max(k, DEPTH)
+        if self.rerank in (DEFAULT_SCORER, "none") and not self.prefer:
+            return k
+        return max(k, MATCHED if self.matches and not self.prefer else DEPTH)
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether columns count."""
+        return self.where is not None or bool(self.prefer)
 
     @property
     def matches(self) -> bool:

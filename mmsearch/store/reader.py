@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import DamagedIndexError, IndexNotFoundError, UsageError
 from mmsearch.records import FieldName, FloatArray
-from mmsearch.store.catalog import Catalog
+from mmsearch.store.catalog import Catalog, Ordered
 from mmsearch.store.environment import Environment, acquire
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.guard import DATA
@@ -24,6 +24,10 @@ from mmsearch.store.scorers import StoredScorer
 from mmsearch.store.spare import SPARE
 
 BACKGROUND_ROWS = 500
+_ITEMS_LOOKED_UP = 4_000
+_FEW_VALUES = 1_000
+"""A share that is estimated by so many values is wrong by 0.016 at the most, as a standard
+error."""
 _ATTEMPTS = 10
 
 
@@ -61,6 +65,7 @@ class State:
         self._speaking: dict[tuple[FieldName, frozenset[FieldName]], Selection] = {}
         self._live_items: NDArray[np.bool_] | None = None
         self._backgrounds: dict[FieldName, Background] = {}
+        self._spreads: dict[str, Sequence[Ordered]] = {}
 
     def dead(self, snapshot: Snapshot) -> NDArray[np.int64]:
         """Return the deleted items; read when first asked for, because adding never asks."""
@@ -109,6 +114,23 @@ class State:
             self._backgrounds[name] = Background(chosen, self.fields[name].gather(chosen))
         return self._backgrounds[name]
 
+    def spread(self, column: str, catalog: Catalog, snapshot: Snapshot) -> Sequence[Ordered]:
+        """Return values of a column, rising: of all items that have it, or of some.
+
+        Where there are more, those of 4,000 evenly spaced items; all, if few of those have it.
+        """
+        if column not in self._spreads:
+            alive = self.live_items(snapshot)
+            items = np.flatnonzero(alive)
+            count = min(len(items), _ITEMS_LOOKED_UP)
+            places = np.linspace(0, len(items) - 1, count).astype(np.int64)
+            found = catalog.values(column, items[places])
+            if len(found) < _FEW_VALUES and count < len(items):
+                every = catalog.values(column).items()
+                found = {i: value for i, value in every if i < len(alive) and alive[i]}
+            self._spreads[column] = sorted(found.values())
+        return self._spreads[column]
+
 
 @dataclass(frozen=True)
 class View:
@@ -143,6 +165,14 @@ class View:
     def background(self, name: FieldName) -> Background:
         """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors."""
         return self.state.background(name, self.snapshot)
+
+    def spread(self, column: str, catalog: Catalog) -> Sequence[Ordered]:
+        """Return values of a column, rising: of all items that have it, or of some.
+
+        Raises:
+            UsageError: There is no such column, or it holds lists.
+        """
+        return self.state.spread(column, catalog, self.snapshot)
 
 
 class Reader:
