@@ -14,10 +14,10 @@ from test_cli import cli as cli  # a fixture
 import mmsearch
 from mmsearch import Hit, Index, Item, Modality, Part, UsageError
 from mmsearch.cli.options import preferences
-from mmsearch.engine.preferring import levels
+from mmsearch.engine import preferring
+from mmsearch.engine.preferring import levels, spread_of
 from mmsearch.fuse.candidates import DEPTH
 from mmsearch.records import ColumnValue
-from mmsearch.store import reader
 
 TEXT = Modality.TEXT
 RATINGS: dict[str, ColumnValue] = {"a": 3, "b": 1.5, "c": None, "d": 4, "e": 3}
@@ -116,14 +116,14 @@ def test_ranks_do_not_hang_on_how_many_are_asked_for(index: Index, rerank: str) 
 def test_of_many_items_some_tell_how_values_are_spread(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "_ITEMS_LOOKED_UP", 100)
-    monkeypatch.setattr(reader, "_FEW_VALUES", 50)
+    monkeypatch.setattr(preferring, "_ITEMS_LOOKED_UP", 100)
+    monkeypatch.setattr(preferring, "_FEW_VALUES", 50)
     index.add([*rated(300), *texts({f"rare{n}": {"rare": n} for n in range(40)})])
     with index._reader.view() as view:
-        some = view.spread("rating", index._reader.catalog)
+        some = spread_of(view, index._reader.catalog, "rating")
         assert 80 < len(some) < 100
         assert abs(np.mean(np.array(some, float)) - 150) < 30
-        assert view.spread("rare", index._reader.catalog) == [*range(40)]
+        assert spread_of(view, index._reader.catalog, "rare") == [*range(40)]
     for hit in index.search("boat", prefer={"rating": 1}):
         value = hit.item.columns.get("rating")
         if isinstance(value, int):

@@ -12,6 +12,11 @@ from mmsearch.records import FloatArray
 from mmsearch.store.catalog import Catalog, Ordered
 from mmsearch.store.reader import View
 
+_ITEMS_LOOKED_UP = 4_000
+_FEW_VALUES = 1_000
+"""A share that is estimated by so many values is wrong by 0.016 at the most, as a standard
+error."""
+
 
 def preferring(
     view: View, catalog: Catalog, prefer: Mapping[str, float], score: Scoring
@@ -27,7 +32,7 @@ def preferring(
     Raises:
         UsageError: There is no such column, or it holds lists.
     """
-    spreads = {column: view.spread(column, catalog) for column in prefer}
+    spreads = {column: spread_of(view, catalog, column) for column in prefer}
 
     def scored(found: Found) -> Shares:
         shares, ids = dict(score(found)), found.items.ids
@@ -40,6 +45,29 @@ def preferring(
         return shares
 
     return scored
+
+
+def spread_of(view: View, catalog: Catalog, column: str) -> Sequence[Ordered]:
+    """Return values of a column, rising: of all items that have it, or of some.
+
+    Where there are more, those of 4,000 evenly spaced items; all, if few of those have it.
+
+    Raises:
+        UsageError: There is no such column, or it holds lists.
+    """
+
+    def looked_up() -> Sequence[Ordered]:
+        alive = view.live_items
+        items = np.flatnonzero(alive)
+        count = min(len(items), _ITEMS_LOOKED_UP)
+        places = np.linspace(0, len(items) - 1, count).astype(np.int64)
+        found = catalog.values(column, items[places])
+        if len(found) < _FEW_VALUES and count < len(items):
+            every = catalog.values(column).items()
+            found = {i: value for i, value in every if i < len(alive) and alive[i]}
+        return sorted(found.values())
+
+    return view.once(("spread", column), looked_up)
 
 
 def levels(values: Sequence[Ordered | None], spread: Sequence[Ordered]) -> FloatArray:

@@ -2,18 +2,18 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import DamagedIndexError, IndexNotFoundError, UsageError
 from mmsearch.records import FieldName, FloatArray
-from mmsearch.store.catalog import Catalog, Ordered
+from mmsearch.store.catalog import Catalog
 from mmsearch.store.environment import Environment, acquire
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.guard import DATA
@@ -23,11 +23,8 @@ from mmsearch.store.metadata import Snapshot
 from mmsearch.store.scorers import StoredScorer
 from mmsearch.store.spare import SPARE
 
+T = TypeVar("T")
 BACKGROUND_ROWS = 500
-_ITEMS_LOOKED_UP = 4_000
-_FEW_VALUES = 1_000
-"""A share that is estimated by so many values is wrong by 0.016 at the most, as a standard
-error."""
 _ATTEMPTS = 10
 
 
@@ -65,7 +62,7 @@ class State:
         self._speaking: dict[tuple[FieldName, frozenset[FieldName]], Selection] = {}
         self._live_items: NDArray[np.bool_] | None = None
         self._backgrounds: dict[FieldName, Background] = {}
-        self._spreads: dict[str, Sequence[Ordered]] = {}
+        self._made: dict[object, Any] = {}
 
     def dead(self, snapshot: Snapshot) -> NDArray[np.int64]:
         """Return the deleted items; read when first asked for, because adding never asks."""
@@ -114,22 +111,12 @@ class State:
             self._backgrounds[name] = Background(chosen, self.fields[name].gather(chosen))
         return self._backgrounds[name]
 
-    def spread(self, column: str, catalog: Catalog, snapshot: Snapshot) -> Sequence[Ordered]:
-        """Return values of a column, rising: of all items that have it, or of some.
-
-        Where there are more, those of 4,000 evenly spaced items; all, if few of those have it.
-        """
-        if column not in self._spreads:
-            alive = self.live_items(snapshot)
-            items = np.flatnonzero(alive)
-            count = min(len(items), _ITEMS_LOOKED_UP)
-            places = np.linspace(0, len(items) - 1, count).astype(np.int64)
-            found = catalog.values(column, items[places])
-            if len(found) < _FEW_VALUES and count < len(items):
-                every = catalog.values(column).items()
-                found = {i: value for i, value in every if i < len(alive) and alive[i]}
-            self._spreads[column] = sorted(found.values())
-        return self._spreads[column]
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """Return what was made under a key for this commit: a place for what others derive."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
 
 
 @dataclass(frozen=True)
@@ -166,13 +153,9 @@ class View:
         """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors."""
         return self.state.background(name, self.snapshot)
 
-    def spread(self, column: str, catalog: Catalog) -> Sequence[Ordered]:
-        """Return values of a column, rising: of all items that have it, or of some.
-
-        Raises:
-            UsageError: There is no such column, or it holds lists.
-        """
-        return self.state.spread(column, catalog, self.snapshot)
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """Return what was made under a key for this commit: a place for what others derive."""
+        return self.state.once(key, make)
 
 
 class Reader:
