@@ -1,9 +1,9 @@
 """What filters and words cost: `python benchmarks/where.py [--items 1000000] [--seed 0]`.
 
 Builds a catalog of synthetic items (a caption of about 10 words; six columns) and prints the time
-of filters by selectivity, of word queries by how common their words are, of opening and closing,
-the rate of writing and the size. Filters are also run on the design that was not chosen: the same
-columns as JSON, read with json_extract and json_each.
+of filters by selectivity, of word queries by how common their words are, of preferences, of opening
+and closing, the rate of writing and the size. Filters are also run on the design that was not
+chosen: the same columns as JSON, read with json_extract and json_each.
 """
 
 import argparse
@@ -143,6 +143,18 @@ def filters(catalog: Catalog, alternative: sqlite3.Connection) -> None:
         print(f"{share:6} {expression:32}{len(found):9,} items{ours:9.1f} ms, JSON{theirs:9.1f} ms")
 
 
+def preferences(catalog: Catalog, count: int, seed: int) -> None:
+    """What `--prefer` looks up: how a column is spread, once a commit, and a query's candidates."""
+    some = np.linspace(1, count, min(count, 4_000)).astype(np.int64)
+    found = np.sort(np.random.default_rng(seed).choice(count, 200, replace=False) + 1)
+    for column in ("rating", "code"):
+        spread, query = (
+            milliseconds(lambda c=column, i=ids: catalog.values(c, i))  # type: ignore[misc]
+            for ids in (some, found)
+        )
+        print(f"prefer {column}: once {spread:.1f} ms, each query {query:.1f} ms")
+
+
 def word_queries(catalog: Catalog) -> None:
     """The best 200 passages for each query."""
     for query in QUERIES:
@@ -173,6 +185,7 @@ def main() -> None:
         opening(path)
         with Catalog(path) as catalog:
             word_queries(catalog)
+            preferences(catalog, options.items, options.seed)
             filters(catalog, json_file(folder / "json.sqlite", options.items, options.seed))
         start = time.perf_counter()
         problems = check_catalog(path, items(options.items, options.seed))

@@ -204,8 +204,8 @@ class Hit:
         chunk: The stretch of the part that matched.
         text: The matching passage, for a text part.
         signals: What spoke for the hit, by name: ``cosine``; ``standing``, by how many deviations
-            it stands above the index's other vectors; ``lexical``; ``hubness`` and ``judged`` where
-            they count.
+            it stands above the index's other vectors; ``lexical``; ``hubness``, ``judged`` and
+            ``itm`` where they count.
         approximate: Whether query and hit share no space, so that texts stood between them.
         shares: What the score is the sum of, by name.
         duplicates: Items that are near-duplicates of it, where they were to be folded.
@@ -238,6 +238,8 @@ class Hit:
             lines.append(f"words: {signals['lexical']:.1%} of what BM25 could be")
         if "judged" in signals:
             lines.append(f"the model's re-ranker adds {signals['judged']:.3f}")
+        if "itm" in signals:
+            lines.append(f"the cross-encoder has log-odds of {signals['itm']:.3f} for a match")
         lines.append(self._best())
         if self.approximate:
             lines.append("query and hit share no space: texts stand between them")

@@ -132,6 +132,35 @@ def write_clap(
     return folder
 
 
+def write_blip(folder: Path, make: str = "BlipForImageTextRetrieval") -> Path:
+    """Write a checkpoint with ``save_pretrained``; ``make`` names transformers' class."""
+    import torch
+    import transformers
+    from transformers.utils import logging
+
+    vision = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision |= {"intermediate_size": 32, "image_size": 32, "patch_size": 8}
+    text = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text |= {"intermediate_size": 32, "max_position_embeddings": 26, "bos_token_id": 2}
+    lib: Any = transformers
+    _seed()
+    network = getattr(lib, make)(lib.BlipConfig(text_config=text, vision_config=vision))
+    for weights in network.parameters():
+        if weights.dim() > 1:  # BLIP's own start is so near to 0 that all pairs are alike
+            torch.nn.init.normal_(weights, std=0.3)
+    bars: Any = logging
+    bars.disable_progress_bar()
+    network.save_pretrained(folder)
+    bars.enable_progress_bar()
+    letters = [chr(number) for number in range(ord("a"), ord("z") + 1)]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{x}" for x in letters)]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = lib.BertTokenizer(vocab=vocabulary, model_max_length=24)
+    prepares = lib.BlipImageProcessor(size={"height": 32, "width": 32})
+    lib.BlipProcessor(prepares, tokenizer).save_pretrained(folder)
+    return folder
+
+
 def pictures() -> list[Image.Image]:
     """RGB pictures that are wide, high, and smaller than the network's square."""
     rng = np.random.default_rng(0)

@@ -12,11 +12,13 @@ from mmsearch.cli.options import (
     IndexOption,
     JsonOption,
     PrecisionOption,
+    PreferOption,
     RerankOption,
     TargetOption,
     TemplateOption,
     TextColumns,
     WhereOption,
+    preferences,
 )
 from mmsearch.cli.printing import (
     count_items,
@@ -47,6 +49,7 @@ def evaluate(
     k: Annotated[int, typer.Option("-k", help="How many hits to look at, 10 or more.")] = 100,
     where: WhereOption = None,
     rerank: RerankOption = "convex",
+    prefer: PreferOption = None,
     against: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Compare with this TREC run, such as --run has written."),
@@ -89,6 +92,7 @@ def evaluate(
             k=k,
             where=where,
             rerank=rerank,
+            prefer=preferences(prefer or ()),
             templates=template or (),
             against=against,
             progress=progress,

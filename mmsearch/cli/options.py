@@ -1,7 +1,9 @@
 """Options that several commands share."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
@@ -53,11 +55,20 @@ TargetOption: TypeAlias = Annotated[
     ),
 ]
 RerankOption: TypeAlias = Annotated[
-    Literal["convex", "rrf", "none", "mlp", "attention"],
+    str,
     typer.Option(
         metavar="SCORER",
         help="How hits are scored: convex, rrf, none for vectors alone; mlp, attention where "
-        "trained; see docs/ranking.md.",
+        "trained; itm:CHECKPOINT, a cross-encoder; see docs/ranking.md.",
+    ),
+]
+PreferOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prefer",
+        metavar="COLUMN",
+        help="Put high values of a column first: 'rating:2' counts double, 'size:-1' prefers low "
+        "ones. Repeatable.",
     ),
 ]
 TemplateOption: TypeAlias = Annotated[
@@ -80,3 +91,15 @@ CompileOption: TypeAlias = Annotated[
     ),
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_WEIGHED: Final = re.compile(r"(.*?)(?::([-+]?\d+(?:\.\d+)?))?", re.DOTALL)
+
+
+def preferences(prefer: Iterable[str]) -> dict[str, float]:
+    """By column the weight behind its last colon, 1 by default."""
+    found = {}
+    for one in prefer:
+        match = _WEIGHED.fullmatch(one)
+        assert match  # any text does
+        found[match[1]] = float(match[2] or 1)
+    return found

@@ -13,10 +13,12 @@ from mmsearch.cli.options import (
     IndexOption,
     JsonOption,
     PrecisionOption,
+    PreferOption,
     RerankOption,
     TargetOption,
     TemplateOption,
     WhereOption,
+    preferences,
 )
 from mmsearch.cli.printing import print_hits, say
 from mmsearch.config import locate_index
@@ -59,6 +61,7 @@ def query(
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     where: WhereOption = None,
     rerank: RerankOption = "convex",
+    prefer: PreferOption = None,
     min_relevance: Annotated[
         float, typer.Option(help="Leave out what is less likely to be relevant, 0 to 1.")
     ] = 0.0,
@@ -104,6 +107,8 @@ def query(
         "min_relevance": min_relevance,
         "dedupe": dedupe,
     }
+    if prefer:
+        options["prefer"] = preferences(prefer)
     if template:
         options["templates"] = tuple(template)
     if batch is not None and (any(one.values()) or html or heat):

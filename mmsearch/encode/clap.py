@@ -22,7 +22,7 @@ from mmsearch.encode.torch_ import (
     vocabulary_sha256,
 )
 from mmsearch.encode.transformers_ import (
-    HubCheckpoint,
+    EmbeddingCheckpoint,
     folder_or_repository,
     load_network,
     version_free,
@@ -48,7 +48,7 @@ TRAINED_TOKENS = 77
 """LAION-CLAP was trained on captions of at most 77 tokens, though its context has 512."""
 
 
-class Checkpoint(HubCheckpoint):
+class Checkpoint(EmbeddingCheckpoint):
     """One CLAP checkpoint: files, processor and network, each loaded once, on first use."""
 
     kind, prefix = "CLAP", "clap"

@@ -99,6 +99,19 @@ class Compute:
             raise ModelError(f"the network cannot be compiled here: {one_line(error)}") from error
 
 
+def compute_of(
+    device: str | None = None, precision: str | None = None, compile: bool = False
+) -> Compute:
+    """Return what a user asks for; see :func:`mmsearch.load_model`.
+
+    Raises:
+        UsageError: There is no such precision.
+    """
+    if precision and precision not in set(Precision):
+        raise UsageError(f"precision {precision!r}: choose {' or '.join(Precision)}")
+    return Compute(device, Precision(precision) if precision else None, compile)
+
+
 def on_gpu() -> bool:
     """Whether networks of this process compute on a GPU: torch has set it up by then."""
     torch = sys.modules.get("torch")

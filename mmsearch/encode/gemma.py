@@ -21,7 +21,7 @@ from mmsearch.encode.torch_ import (
     vocabulary_sha256,
 )
 from mmsearch.encode.transformers_ import (
-    HubCheckpoint,
+    EmbeddingCheckpoint,
     folder_or_repository,
     load_network,
     version_free,
@@ -42,7 +42,7 @@ IMAGE_SIDE = 1600
 """Twice the shorter side of the largest that is seen: 280 tokens of 48 x 48 px."""
 
 
-class Checkpoint(HubCheckpoint):
+class Checkpoint(EmbeddingCheckpoint):
     """One checkpoint: files, processor and network, each loaded once, on first use."""
 
     kind, prefix = "EmbeddingGemma 2", "gemma"

@@ -27,7 +27,7 @@ from mmsearch.encode.torch_ import (
     unit_rows,
     vocabulary_sha256,
 )
-from mmsearch.encode.transformers_ import HubCheckpoint, folder_or_repository, version_free
+from mmsearch.encode.transformers_ import EmbeddingCheckpoint, folder_or_repository, version_free
 from mmsearch.errors import ModelError
 from mmsearch.records import FloatArray, Modality, Sound, Space
 
@@ -46,7 +46,7 @@ WINDOW_S = 30.0
 """Length of a training sample (arXiv 2512.19687)."""
 
 
-class Checkpoint(HubCheckpoint):
+class Checkpoint(EmbeddingCheckpoint):
     """One checkpoint: files, processor and network, each loaded once, on first use."""
 
     kind, prefix = "PE-AV", "pe_av"

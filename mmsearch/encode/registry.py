@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mmsearch.encode import clap, folder, gemma, open_clip_, pe_av
 from mmsearch.encode.base import Model
-from mmsearch.encode.compute import Compute, Precision
+from mmsearch.encode.compute import Compute, compute_of
 from mmsearch.encode.presets import PRESETS
-from mmsearch.errors import ModelError, UsageError
+from mmsearch.errors import ModelError
 
 NAMES = (
     "open_clip:ARCH/TAG",
@@ -64,9 +64,7 @@ def load_model(
         UsageError: There is no such precision.
         ModelError: The name is unknown, or two of its parts would share a space.
     """
-    if precision and precision not in set(Precision):
-        raise UsageError(f"precision {precision!r}: choose {' or '.join(Precision)}")
-    return _load(name, Compute(device, Precision(precision) if precision else None, compile))
+    return _load(name, compute_of(device, precision, compile))
 
 
 def _load(name: str, compute: Compute) -> Model:

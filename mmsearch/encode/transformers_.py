@@ -52,7 +52,6 @@ class HubCheckpoint(ABC):
         self.source, self.compute = source, compute
         self.folder = Lazy(self._find_folder)
         self.network = Lazy(self._load_network)
-        self.space = Lazy(self._describe)
 
     def fetch(self) -> None:
         """Look for the files, and download them if they are not there."""
@@ -73,6 +72,14 @@ class HubCheckpoint(ABC):
     @abstractmethod
     def _load_network(self) -> Any:
         """The network in evaluation mode, on its device."""
+
+
+class EmbeddingCheckpoint(HubCheckpoint):
+    """One whose networks embed, in a space of its own."""
+
+    def __init__(self, source: str, compute: Compute) -> None:
+        super().__init__(source, compute)
+        self.space = Lazy(self._describe)
 
     @abstractmethod
     def _describe(self) -> Space:

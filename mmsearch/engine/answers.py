@@ -2,17 +2,18 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache, partial
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.encode.itm import PREFIX
 from mmsearch.engine.chunks import load_chunk
 from mmsearch.engine.folding import WIDER, Folding
 from mmsearch.engine.fusing import Found, Scoring
 from mmsearch.engine.request import Request
 from mmsearch.fuse import Shares, relevance, scores
 from mmsearch.records import Hit, Modality
-from mmsearch.search.pool import Items, Pool
 from mmsearch.store.reader import View
 
 
@@ -35,7 +36,7 @@ class Answers:
 
     def hits(self, found: Found) -> list[Hit]:
         """Return a query's hits."""
-        pool, items, lexical = found.pool, found.items, found.signals.lexical
+        pool, items = found.pool, found.items
         shares, likely = self._score(found), relevance(found.signals, found.gallery)
         totals = scores(shares)
         order = np.lexsort((items.ids, -totals))
@@ -44,7 +45,7 @@ class Answers:
         rows = zip(
             pool.chunk_ids[items.places[best]].tolist(),
             zip(totals[best].tolist(), likely[best].tolist(), strict=True),
-            _signals(pool, items, lexical, best),
+            _signals(found, best),
             _by_item(shares, best),
             duplicates,
             strict=True,
@@ -86,21 +87,26 @@ class Answers:
         )
 
 
-def _signals(
-    pool: Pool, items: Items, lexical: NDArray[np.float32], best: NDArray[np.int64]
-) -> Iterator[dict[str, float]]:
+def _signals(found: Found, best: NDArray[np.int64]) -> Iterator[dict[str, float]]:
     """Yield what speaks for some items, without what seldom counts where it does not."""
-    places = items.places[best]
+    pool, places = found.pool, found.items.places[best]
     columns = {
         "cosine": pool.cosines[places],
-        "lexical": lexical[best],
+        "lexical": found.signals.lexical[best],
         "standing": pool.standings[places],
         "hubness": pool.hubness[places],
         "judged": pool.judged[places],
     }
+    if found.matched is not None:
+        columns[PREFIX] = found.matched[best]
     for row in zip(*(column.tolist() for column in columns.values()), strict=True):
         named = dict(zip(columns, row, strict=True))
-        yield {n: v for n, v in named.items() if v or n not in ("hubness", "judged")}
+        yield {n: v for n, v in named.items() if _counts(n, v)}
+
+
+def _counts(name: str, value: float) -> bool:
+    """Whether a signal says anything."""
+    return not isnan(value) and (value != 0 or name not in ("hubness", "judged"))
 
 
 def _by_item(shares: Shares, best: NDArray[np.int64]) -> Iterator[dict[str, float]]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -39,6 +40,7 @@ def evaluate(
     k: int = 100,
     where: str | None = None,
     rerank: str = DEFAULT_SCORER,
+    prefer: Mapping[str, float] = MappingProxyType({}),
     templates: str | Sequence[str] = (),
     against: PathLike | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -53,10 +55,11 @@ def evaluate(
         queries: A manifest of queries (.jsonl, .csv, .tsv).
         qrels: TREC's file of what is relevant, instead of the column ``relevant``.
         target: Modalities of the parts to be found, as for a search, and so are ``where``,
-            ``rerank`` and ``templates``.
+            ``rerank``, ``prefer`` and ``templates``.
         k: How many hits each query is asked for, 10 or more; what lies beyond is not found.
         where: Expression over columns that items must satisfy.
         rerank: The fusion scorer.
+        prefer: By column what its highest value counts.
         templates: Sentences with ``{}`` where the words go.
         against: A TREC ``run`` of another setting, index or program, to compare with.
         progress: Called after each query.
@@ -67,7 +70,7 @@ def evaluate(
     """
     if k < DEEPEST:
         raise UsageError(f"k is {k}; hit_at_10 and ndcg_at_10 look at {DEEPEST} hits")
-    setting = Request(modalities(target) or (), k, where, rerank)
+    setting = Request(modalities(target) or (), k, where, rerank, prefer=prefer)
     judged = read_queries(queries, qrels, sentences(templates))
     other = None if against is None else _earlier_run(against, judged)
     failures: list[Failure] = []

@@ -1,7 +1,7 @@
 """Scoring what a query has found, by a fixed scorer or one that was fitted to the index."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -9,19 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encode.heads import unit
+from mmsearch.encode.itm import PREFIX
 from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import UsageError
 from mmsearch.fuse import DEFAULT_SCORER, SCORERS, Shares, Signals, scores
 from mmsearch.fuse.candidates import (
     DEPTH,
     EMBEDDED,
+    MATCHED,
     RIVALS,
     Candidates,
     put_first,
+    put_in_order,
     signal_rows,
 )
 from mmsearch.fuse.learned import Learned, learned_share
-from mmsearch.records import Modality
+from mmsearch.records import FloatArray, Modality
 from mmsearch.search.pool import Items, Pool
 from mmsearch.search.probing import Probe
 from mmsearch.store.metadata import CHUNK_BITS
@@ -41,6 +44,7 @@ class Found:
         pool: The chunks.
         items: Those that can be hits.
         signals: Of the items.
+        matched: (n,) float32: log-odds by a cross-encoder; NaN of items that it has not looked at.
     """
 
     number: int
@@ -50,6 +54,7 @@ class Found:
     pool: Pool
     items: Items
     signals: Signals
+    matched: FloatArray | None = None
 
     @staticmethod
     def of(
@@ -91,6 +96,8 @@ def scoring(view: View, name: str) -> Scoring:
     """
     if name in SCORERS:
         return lambda found: SCORERS[name](found.signals)
+    if name.startswith(PREFIX):
+        return _by_matches
     scorer = view.state.scorers.get(name)
     if scorer is None:
         raise UsageError(
@@ -110,6 +117,38 @@ def _learned(scorer: StoredScorer, found: Found) -> Shares:
     first, candidates = first_candidates(found, embedded=kind is Learned.ATTENTION)
     added = learned_share(kind, scorer.arrays, candidates)
     return {**shares, "learned": put_first(scores(shares), first, added)}
+
+
+def matched(view: View, found: Found) -> Found:
+    """Return what was found, its first items looked at by the cross-encoder of the query, if any.
+
+    An item is looked at by its best picture, or text, whichever part is shown.
+    """
+    matching = found.asked.matching
+    if matching is None or not len(found.items.ids):
+        return found
+    total = scores(SCORERS[DEFAULT_SCORER](found.signals))
+    first = np.lexsort((found.items.ids, -total))[:MATCHED]
+    places = _parts(found.pool, found.items.ids[first])[:, [*Modality].index(matching.searched)]
+    there = places >= 0
+    log_odds = np.full(len(total), np.nan, np.float32)
+    log_odds[first[there]] = matching.log_odds(view, found.pool.chunk_ids[places[there]])
+    return replace(found, matched=log_odds)
+
+
+def _by_matches(found: Found) -> Shares:
+    """The default's scores, of which those that were looked at change places.
+
+    Their order is that of score and match together, as in BLIP's own evaluation (train_retrieval.py
+    adds the similarity to the logit of a match); here both are log-odds.
+    """
+    shares = SCORERS[DEFAULT_SCORER](found.signals)
+    if found.matched is None:
+        return shares
+    total = scores(shares)
+    some = np.lexsort((found.items.ids, -total))
+    some = some[np.isfinite(found.matched[some])]
+    return {**shares, PREFIX: put_in_order(total, some, found.matched[some])}
 
 
 def first_candidates(found: Found, *, embedded: bool) -> tuple[NDArray[np.int64], Candidates]:

@@ -10,12 +10,14 @@ from typing import TypeVar
 
 from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
+from mmsearch.encode.itm import Matchers
 from mmsearch.encode.registry import lost_path
 from mmsearch.engine.bridging import banks, bridged
 from mmsearch.engine.embedding import Embedded, Failed, alike, embed_many, pointed, refuse
 from mmsearch.engine.fusing import Scoring
 from mmsearch.engine.inputs import PathLike
 from mmsearch.engine.judging import judging
+from mmsearch.engine.matching import matcher_of, matching
 from mmsearch.engine.query import Query
 from mmsearch.engine.request import Asked, Request
 from mmsearch.engine.searching import resolve_targets, run_search
@@ -50,6 +52,7 @@ class Opened(Closing):
         self._reader = Reader(self.path)
         self._given_model = model
         self._load_model = partial(load_model, device=device, precision=precision, compile=compile)
+        self._matchers = Matchers(device, precision, compile)
 
     @computed_once
     def model(self) -> Model:
@@ -125,6 +128,7 @@ class Opened(Closing):
             score: Gives scores to what is found, instead of the scorer that is asked for.
         """
         bank = banks(model, embedded[0], request.targets)
+        matcher = matcher_of(self._matchers, request.rerank)
 
         def hits(view: View, catalog: Catalog) -> list[list[Hit]]:
             self._refuse_moved(view.manifest, model)
@@ -136,6 +140,7 @@ class Opened(Closing):
                     words=query.text,
                     unwanted=query.excluded,
                     judging=judging(model, query, vectors),
+                    matching=matching(matcher, query),
                 )
                 for query, terms in zip(queries, embedded, strict=True)
                 for vectors in [pointed(terms)]
@@ -143,7 +148,7 @@ class Opened(Closing):
             targets = resolve_targets(view, embedded[0], asked[0].bridged, request.targets)
             return run_search(view, catalog, replace(request, targets=targets), asked, score)
 
-        looks_up = request.where is not None or any(q.text or q.excluded for q in queries)
+        looks_up = request.looks_up or any(q.text or q.excluded for q in queries)
         return self._from_one_commit(hits, looks_up=looks_up)
 
     def _from_one_commit(

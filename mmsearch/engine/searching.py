@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.engine.answers import Answers
-from mmsearch.engine.fusing import Found, Scoring, scoring
+from mmsearch.engine.fusing import Found, Scoring, matched, scoring
+from mmsearch.engine.preferring import preferring
 from mmsearch.engine.probes import probes_of
 from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import DamagedIndexError, UsageError
@@ -47,6 +48,9 @@ def run_search(
         score: Gives scores to what is found, instead of the scorer that is asked for.
     """
     score = score or scoring(view, request.rerank)
+    if request.prefer:
+        _refuse_old(catalog, view)
+        score = preferring(view, catalog, request.prefer, score)
     allowed = allowed_items(view, catalog, request.where)
     probes = list(probes_of(view, request, asked, allowed))
     shown = frozenset(probe.field.info.name for probe in probes if probe.shown)
@@ -60,10 +64,11 @@ def run_search(
     approximate = {name.modality for name in asked[0].bridged}
     answers = Answers(view, request, score, approximate)
     with _in_blocks(find, len(asked)) as found:
-        return [
-            answers.hits(Found.of(n, asked[n], request, probes, pooled(chunks), words))
+        pools = (
+            Found.of(n, asked[n], request, probes, pooled(chunks), words)
             for n, (words, chunks) in enumerate(found)
-        ]
+        )
+        return [answers.hits(matched(view, one)) for one in pools]
 
 
 @contextmanager

@@ -11,6 +11,8 @@ DEPTH = 200
 """How many candidates a learned scorer puts in order; the others follow in the default's."""
 EMBEDDED = 100
 """How many, where their embeddings are looked at."""
+MATCHED = 20
+"""How many a cross-encoder looks at."""
 RIVALS = 32
 """How many of those the others are compared with."""
 COLUMNS = (
@@ -84,4 +86,21 @@ def put_first(scores: FloatArray, first: NDArray[np.int64], added: FloatArray) -
     ahead = (scores[first] + added).min(initial=np.inf) - scores[others].max(initial=-np.inf)
     found = np.where(others, min(0.0, ahead - 1), 0).astype(np.float32)
     found[first] = added
+    return found
+
+
+def put_in_order(scores: FloatArray, some: NDArray[np.int64], added: FloatArray) -> FloatArray:
+    """Return what is added to (n,) scores, so that some of them change places.
+
+    They stand in the order of the sums, and have the scores that these places had: all others stay
+    where they are, whatever the sums are.
+
+    Args:
+        scores: (n,) float32.
+        some: (m,) int64: which change places.
+        added: (m,) float32: what speaks for each.
+    """
+    order = np.argsort(-(scores[some] + added), kind="stable")
+    found = np.zeros(len(scores), np.float32)
+    found[some[order]] = np.sort(scores[some])[::-1] - scores[some[order]]
     return found

@@ -1,14 +1,17 @@
 """The catalog: words and columns of an index in one SQLite file, derived from LMDB.
 
-LMDB says what is in an index; the catalog answers two questions fast: which passages hold the
-words of a query (`lexical`), and which items satisfy an expression over their columns (`where`).
+LMDB says what is in an index; the catalog answers three questions fast: which passages hold the
+words of a query (`lexical`), which items satisfy an expression over their columns (`where`), and
+what they hold in one (`values`).
 Rows of an item are written before the LMDB commit that makes it live and removed after the one
 that makes it dead. So a reader finds at least what is live in its snapshot and drops the rest.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +20,12 @@ from mmsearch.closing import Closing
 from mmsearch.errors import IndexFormatError
 from mmsearch.records import ColumnValue
 from mmsearch.store import columns, lexical
-from mmsearch.store.columns import Column, read_columns
+from mmsearch.store.columns import TYPEOF, Column, find_column, ordered_kind, read_columns
 from mmsearch.store.database import Pool, damaged, one_integer
 
 FORMAT = 1
+Ordered: TypeAlias = str | float
+"""A value of a column; those of one column are of one kind."""
 
 STATE = "CREATE TABLE state (stamp INTEGER NOT NULL, passages INTEGER NOT NULL)"
 TABLES = (*columns.SCHEMA, *lexical.SCHEMA)
@@ -111,6 +116,25 @@ class Catalog(Closing):
                 f"SELECT group_concat(rowid) FROM item WHERE {condition.sql}", condition.values
             ).fetchone()[0]
         return np.sort(np.fromstring(ids or "", dtype=np.int64, sep=","))
+
+    def values(self, name: str, ids: NDArray[np.int64] | None = None) -> dict[int, Ordered]:
+        """The values of a column that can be put in order, by item: numbers, else texts.
+
+        Args:
+            name: Of the column.
+            ids: (n,) int64, of which items; each is looked up. Of all by default, in one pass.
+
+        Raises:
+            UsageError: There is no such column, or it holds lists.
+        """
+        with self._pool.snapshot() as connection:
+            column = find_column(name, read_columns(connection), "prefer")
+            fits = f"typeof({column.sql}) IN ({TYPEOF[ordered_kind(column)]})"
+            if ids is None:
+                return dict(connection.execute(f"SELECT id, {column.sql} FROM item WHERE {fits}"))
+            named = "json_each(?) AS named CROSS JOIN item ON item.id = named.value"
+            statement = f"SELECT item.id, {column.sql} FROM {named} WHERE {fits}"
+            return dict(connection.execute(statement, (json.dumps(ids.tolist()),)))
 
     def close(self) -> None:
         """Close the file."""

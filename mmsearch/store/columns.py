@@ -8,9 +8,11 @@ import math
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import IntFlag
 from typing import TypeAlias
 
+from mmsearch.errors import UsageError
 from mmsearch.records import ColumnValue, Scalar
 
 StoredScalar: TypeAlias = str | int | float | None
@@ -36,6 +38,8 @@ class Kind(IntFlag):
 
 
 NOTHING = Kind(0)
+TYPEOF = {Kind.NUMBER: "'integer', 'real'", Kind.TEXT: "'text'", Kind.LIST: "'blob'"}
+"""What SQLite's ``typeof`` says of values of a kind, as the members of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,55 @@ def read_columns(connection: sqlite3.Connection) -> dict[str, Column]:
     if any(tuple(map(type, row)) != (int, str, int) for row in rows):
         raise sqlite3.DatabaseError("the names of the columns are unreadable")
     return {name: Column(number, name, Kind(kinds)) for number, name, kinds in rows}
+
+
+def find_column(name: str, columns: Mapping[str, Column], option: str) -> Column:
+    """The column of a name.
+
+    Args:
+        name: In the user's data.
+        columns: Those that the index knows.
+        option: What names it, for the error.
+
+    Raises:
+        UsageError: There is none, or its values are not kept.
+    """
+    column = columns.get(stored_text(name))
+    if column is None:
+        raise UsageError(f"{option}: there is no column {name!r}; {_existing(name, columns)}")
+    if column.number >= MAX_COLUMNS:
+        raise UsageError(
+            f"{option}: column {name!r} cannot be used; only the first {MAX_COLUMNS:,} of this"
+            f" index's {len(columns):,} columns can"
+        )
+    return column
+
+
+def _existing(name: str, columns: Mapping[str, Column]) -> str:
+    """The columns that there are, those that look alike first."""
+    if not columns:
+        return "the items of this index have no columns"
+    folded: dict[str, list[str]] = {}
+    for known in columns:
+        folded.setdefault(known.casefold(), []).append(known)
+    close = [k for f in get_close_matches(name.casefold(), folded, n=3) for k in folded[f]]
+    names = [*close, *sorted(set(columns) - set(close))]
+    return "there are " + ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+
+
+def ordered_kind(column: Column) -> Kind:
+    """What values of a column are put in order by: numbers, where it has held some, else texts.
+
+    Raises:
+        UsageError: It holds lists.
+    """
+    if column.kinds == Kind.LIST:
+        raise UsageError(
+            f"prefer: column {column.name!r} holds lists; prefer numbers, or texts such as dates"
+        )
+    return (
+        Kind.TEXT if Kind.TEXT in column.kinds and Kind.NUMBER not in column.kinds else Kind.NUMBER
+    )
 
 
 def register(

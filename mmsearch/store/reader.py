@@ -2,11 +2,11 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from mmsearch.store.metadata import Snapshot
 from mmsearch.store.scorers import StoredScorer
 from mmsearch.store.spare import SPARE
 
+T = TypeVar("T")
 BACKGROUND_ROWS = 500
 _ATTEMPTS = 10
 
@@ -61,6 +62,7 @@ class State:
         self._speaking: dict[tuple[FieldName, frozenset[FieldName]], Selection] = {}
         self._live_items: NDArray[np.bool_] | None = None
         self._backgrounds: dict[FieldName, Background] = {}
+        self._made: dict[object, Any] = {}
 
     def dead(self, snapshot: Snapshot) -> NDArray[np.int64]:
         """Return the deleted items; read when first asked for, because adding never asks."""
@@ -109,6 +111,13 @@ class State:
             self._backgrounds[name] = Background(chosen, self.fields[name].gather(chosen))
         return self._backgrounds[name]
 
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """Return what was made under a key for this commit: a place for what others derive."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
+
 
 @dataclass(frozen=True)
 class View:
@@ -143,6 +152,10 @@ class View:
     def background(self, name: FieldName) -> Background:
         """Return up to ``BACKGROUND_ROWS`` evenly spaced live vectors."""
         return self.state.background(name, self.snapshot)
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """Return what was made under a key for this commit: a place for what others derive."""
+        return self.state.once(key, make)
 
 
 class Reader:

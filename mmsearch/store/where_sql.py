@@ -5,27 +5,25 @@ A node of the tree that is not named here is refused, and so is an argument of a
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 
 from sqlglot import exp
 
 from mmsearch.errors import UsageError
 from mmsearch.store.columns import (
-    MAX_COLUMNS,
+    TYPEOF,
     Column,
     Kind,
     Stored,
     StoredScalar,
+    find_column,
     kind_of,
     stored,
     stored_scalar,
-    stored_text,
 )
 
 _MAX_TESTS = 200  # SQLite's expressions end at a depth of 1,000
 _MAX_CONSTANTS = 10_000  # SQLite binds at most 32,766
 _MAX_PATTERN_CHARS = 1_000
-_TYPEOF = {Kind.NUMBER: "'integer', 'real'", Kind.TEXT: "'text'", Kind.LIST: "'blob'"}
 _PLURAL = {Kind.NUMBER: "numbers", Kind.TEXT: "texts", Kind.LIST: "lists"}
 _MIRRORED = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
@@ -163,7 +161,7 @@ class Compiler:
             _check_kind(column, constant)
         if [column.kinds] == kinds or not column.kinds:
             return test(kinds[0])
-        cases = (f" WHEN typeof({column.sql}) IN ({_TYPEOF[k]}) THEN {test(k)}" for k in kinds)
+        cases = (f" WHEN typeof({column.sql}) IN ({TYPEOF[k]}) THEN {test(k)}" for k in kinds)
         return f"CASE{''.join(cases)} END"
 
     def _column(self, node: object) -> Column:
@@ -174,15 +172,7 @@ class Compiler:
             )
         if any(node.args.get(part) for part in ("table", "db", "catalog")):
             raise UsageError(f"where: write the name {_shown(node)} in double quotes")
-        column = self._columns.get(stored_text(node.name))
-        if column is None:
-            raise UsageError(_unknown(node.name, self._columns))
-        if column.number >= MAX_COLUMNS:
-            raise UsageError(
-                f"where: column {node.name!r} cannot be filtered on; only the first"
-                f" {MAX_COLUMNS:,} of this index's {len(self._columns):,} columns can"
-            )
-        return column
+        return find_column(node.name, self._columns, "where")
 
     def _constant(self, node: object) -> StoredScalar:
         if isinstance(node, exp.Null):
@@ -229,18 +219,6 @@ def _check_kind(column: Column, constant: StoredScalar) -> None:
     raise UsageError(
         f"where: column {column.name!r} holds {holds}, not {_PLURAL[kind]} like {shown}{hint}"
     )
-
-
-def _unknown(name: str, columns: Mapping[str, Column]) -> str:
-    if not columns:
-        return f"where: there is no column {name!r}; the items of this index have no columns"
-    folded: dict[str, list[str]] = {}
-    for known in columns:
-        folded.setdefault(known.casefold(), []).append(known)
-    close = [k for f in get_close_matches(name.casefold(), folded, n=3) for k in folded[f]]
-    names = [*close, *sorted(set(columns) - set(close))]
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"where: there is no column {name!r}; there are {shown}"
 
 
 def _shown(node: object) -> str:
