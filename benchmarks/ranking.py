@@ -203,12 +203,16 @@ def mixed(folder: Path, model: Model, data: Path, report: Sequence[Picture]) -> 
     with index_of(folder / "mixed", model, items) as index:
         apart = [search(index, asked, target=m, rerank="none") for m in (IMAGE, TEXT, AUDIO)]
         lists = list(zip(*apart, strict=True))
+        kinds = np.repeat([0, 1, 2], [len(looking.queries), len(kept), len(classes)])
         found = {
             "raw cosines": [by(hits, lambda hit: hit.signals["cosine"]) for hits in lists],
             "interleaved": [interleaved(hits) for hits in lists],
             "z-scores": [by(hits, standing) for hits in lists],
             "evidence": [by(hits, lambda hit: hit.score) for hits in lists],
             "convex": [names(hits) for hits in search(index, asked)],
+            "the kind that is meant alone": [
+                names(hits[kind]) for hits, kind in zip(lists, kinds, strict=True)
+            ],
         }
     compared(
         "250 photos, 250 captions, 400 sounds", {n: figures(f, asked) for n, f in found.items()}
@@ -328,10 +332,11 @@ def speed() -> None:
         Chunks(ids + n, cosines, corrected, standings, evidence, part)
         for n, part in enumerate((IMAGE, TEXT))
     ]
+    worded = np.ones(200, bool)
     started = time.perf_counter()
     for _ in range(1_000):
         items = pooled(chunks).items()
-        signals = Signals(items.evidence, items.evidence, np.abs(items.evidence))
+        signals = Signals(items.evidence, items.evidence, np.abs(items.evidence), worded)
         scores(convex(signals)), relevance(signals, 1_000)
     print(f"\nscoring 200 items of two fields: {time.perf_counter() - started:.3f} ms")
 

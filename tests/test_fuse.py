@@ -1,6 +1,7 @@
 """Signals become scores and probabilities; what is said of a picture counts for it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ IMAGE, TEXT = Modality.IMAGE, Modality.TEXT
 def signals(evidence: list[float], lexical: list[float]) -> Signals:
     """Of items of one part each."""
     own = np.array(evidence, np.float32)
-    return Signals(own, own, np.array(lexical, np.float32))
+    return Signals(own, own, np.array(lexical, np.float32), np.ones(len(own), bool))
 
 
 def score(name: str, some: Signals) -> FloatArray:
@@ -36,16 +37,26 @@ def test_evidence_alone_is_none() -> None:
 
 def test_convex_counts_the_best_match_of_words_whole() -> None:
     some = signals([1, 3, 2, 1], [0.2, 0, 0.4, 0.4])
-    np.testing.assert_allclose(score("convex", some), [1 + 1.5, 3, 2 + 3, 1 + 3])
+    np.testing.assert_allclose(score("convex", some), np.array([1 + 1.5, 3, 2 + 3, 1 + 3]) - 2)
     doubled = signals([1, 3, 2, 1], [0.4, 0, 0.8, 0.8])
     np.testing.assert_allclose(score("convex", doubled), score("convex", some))
 
 
 def test_words_that_are_hardly_found_hardly_count() -> None:
     some = signals([1, 3, 2], [0, 0, 0.02])
-    np.testing.assert_allclose(score("convex", some), [1, 3, 2 + 3 * 0.2**2], rtol=1e-6)
+    expected = np.array([1, 3, 2 + 3 * 0.2**2]) - 2 * 0.2**2
+    np.testing.assert_allclose(score("convex", some), expected, rtol=1e-6)
     nothing = signals([1, 3, 2], [0, 0, 0])
     assert score("convex", nothing).tolist() == [1, 3, 2]
+
+
+def test_what_has_no_text_does_not_lose_by_lacking_words() -> None:
+    some = signals([1, 1, 1], [0.5, 0, 0])
+    mixed = replace(some, worded=np.array([True, True, False]))
+    assert score("convex", mixed).tolist() == [1 + 3 - 2, 1 - 2, 1]
+    np.testing.assert_array_equal(score("rrf", mixed), score("rrf", some))
+    common = replace(mixed, unfound=0.5)  # more texts hold the words than were looked for
+    assert score("convex", common).tolist() == [1 + 3 - 2, 1 + 3 - 2, 1]
 
 
 def test_rrf_sums_reciprocal_ranks() -> None:
@@ -62,7 +73,9 @@ def test_scorers_take_nothing(name: str) -> None:
 def test_other_parts_have_their_share() -> None:
     own, all_parts = np.array([1, 2], np.float32), np.array([1, 4], np.float32)
     for name in ("none", "convex"):
-        shares = SCORERS[name](Signals(own, all_parts, np.array([0, 0.5], np.float32)))
+        shares = SCORERS[name](
+            Signals(own, all_parts, np.array([0, 0.5], np.float32), np.ones(2, bool))
+        )
         assert shares["vector"].tolist() == [1, 2]
         assert shares["other parts"].tolist() == [0, 2]
 

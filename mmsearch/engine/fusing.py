@@ -33,6 +33,19 @@ from mmsearch.store.scorers import StoredScorer
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """What the words of one query have found.
+
+    Attributes:
+        scores: By item id BM25 as a share of the query's best possible.
+        unfound: What other texts may have: nothing, unless no more were looked for.
+    """
+
+    scores: Mapping[int, float]
+    unfound: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What one query of several has found.
 
@@ -63,14 +76,19 @@ class Found:
         request: Request,
         probes: Sequence[Probe],
         pool: Pool,
-        words: Mapping[int, float],
+        words: Words,
+        worded: NDArray[np.bool_],
     ) -> "Found":
-        """Put the items of a pool together with what words say of some of them, by id."""
+        """Put the items of a pool together with what words say of some of them, by id.
+
+        ``worded`` says for each item id whether it has a text.
+        """
         items = pool.items()
         lexical = np.zeros(len(items.ids), np.float32)
-        if words:
-            lexical[:] = [words.get(i, 0.0) for i in items.ids.tolist()]
-        signals = Signals(pool.evidence[items.places], items.evidence, lexical)
+        if words.scores:
+            lexical[:] = [words.scores.get(i, 0.0) for i in items.ids.tolist()]
+        own = pool.evidence[items.places]
+        signals = Signals(own, items.evidence, lexical, worded[items.ids], words.unfound)
         return Found(number, asked, request.targets, probes, pool, items, signals)
 
     @property

@@ -1,7 +1,7 @@
 """The main flow of a search: candidates -> exact scores -> signals -> fusion -> items -> hits."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.engine.answers import Answers
-from mmsearch.engine.fusing import Found, Scoring, matched, scoring
+from mmsearch.engine.fusing import Found, Scoring, Words, matched, scoring
 from mmsearch.engine.preferring import preferring
 from mmsearch.engine.probes import probes_of
 from mmsearch.engine.request import Asked, Request
@@ -55,17 +55,19 @@ def run_search(
     probes = list(probes_of(view, request, asked, allowed))
     shown = frozenset(probe.field.info.name for probe in probes if probe.shown)
 
-    def find(some: slice) -> list[tuple[Mapping[int, float], Sequence[Chunks]]]:
+    def find(some: slice) -> list[tuple[Words, Sequence[Chunks]]]:
         words = [_words(view, catalog, allowed, request, a, shown) for a in asked[some]]
-        items = [np.array(sorted(mine), np.int64) for mine in words]
+        items = [np.array(sorted(mine.scores), np.int64) for mine in words]
         looked = look([probe.part(some) for probe in probes], request.depth, items)
         return list(zip(words, looked, strict=True))
 
     approximate = {name.modality for name in asked[0].bridged}
+    fields = () if asked[0].is_composed else view.state.fields
+    worded = view.holders(frozenset(name for name in fields if name.modality is Modality.TEXT))
     answers = Answers(view, request, score, approximate)
     with _in_blocks(find, len(asked)) as found:
         pools = (
-            Found.of(n, asked[n], request, probes, pooled(chunks), words)
+            Found.of(n, asked[n], request, probes, pooled(chunks), words, worded)
             for n, (words, chunks) in enumerate(found)
         )
         return [answers.hits(matched(view, one)) for one in pools]
@@ -112,30 +114,33 @@ def _words(
     request: Request,
     asked: Asked,
     shown: frozenset[FieldName],
-) -> Mapping[int, float]:
+) -> Words:
     """Return the lexical score of the items that hold words of the query, or unwanted ones."""
     words = {} if asked.words is None else {asked.words: 1.0}
     weights = [*words.items(), *((text, -weight) for text, weight in asked.unwanted.items())]
     if not weights or not request.looks_closely:
-        return {}
-    findable, total = allowed & view.holders(shown), dict[int, float]()
+        return Words({})
+    findable, total, unfound = allowed & view.holders(shown), dict[int, float](), 0.0
     for text, weight in weights:
-        for item_id, score in _found_by_words(view, catalog, findable, text).items():
+        found = _found_by_words(view, catalog, findable, text)
+        unfound += weight * found.unfound
+        for item_id, score in found.scores.items():
             total[item_id] = total.get(item_id, 0.0) + weight * score
-    return total
+    return Words(total, unfound)
 
 
-def _found_by_words(
-    view: View, catalog: Catalog, allowed: NDArray[np.bool_], words: str
-) -> Mapping[int, float]:
+def _found_by_words(view: View, catalog: Catalog, allowed: NDArray[np.bool_], words: str) -> Words:
     _refuse_old(catalog, view)
     count, first = LEXICAL_CANDIDATES, int(np.argmax(view.live_items))
     chunks = range(first << CHUNK_BITS, len(allowed) << CHUNK_BITS)
     while True:  # most of what is found may be filtered out
         found = catalog.lexical(words, count, chunks)
         kept = [(i, s) for i, s in found if allowed[i >> CHUNK_BITS]]
-        if len(kept) >= LEXICAL_CANDIDATES or len(found) < count:
-            return best_words(kept[:LEXICAL_CANDIDATES])
+        if len(kept) >= LEXICAL_CANDIDATES:
+            most = kept[:LEXICAL_CANDIDATES]
+            return Words(best_words(most), unfound=most[-1][1])
+        if len(found) < count:
+            return Words(best_words(kept))
         count *= 16
 
 

@@ -7,7 +7,7 @@ from mmsearch.records import FloatArray
 
 MOST_PER_RELEVANT = 1_000
 """In larger galleries one in so many vectors is taken to be relevant, in smaller ones just one."""
-_OFFSETS = (-0.2, -2.2)
+_OFFSETS = (-0.2, -0.6)
 _SLOPES = (1.0, 0.8)
 """Logistic regressions (Platt 1999) on the ten first answers to captions among 500 photos of
 Flickr8k's dev split, `mini-1`: where none of a query's words are found, and where they are found
