@@ -147,7 +147,11 @@ def test_the_recipe_that_was_asked_for_is_kept(tmp_path: Path) -> None:
         assert [field.recipe for field in moved.info().fields] == [recipe]
         for query in ("word3", "word17", "word29"):
             (hit,), (expected,) = (index.search(query, k=1) for index in (moved, made))
-            assert (hit.item.source, hit.signals) == (expected.item.source, expected.signals)
+            assert hit.item.source == expected.item.source
+            found, wanted = dict(hit.signals), dict(expected.signals)
+            # Rows lie in another order, so another sample of them is the background.
+            assert found.pop("standing") == pytest.approx(wanted.pop("standing"), rel=0.05)
+            assert found == wanted
 
 
 def test_a_recipe_that_does_not_fit_is_refused_before_any_work(
