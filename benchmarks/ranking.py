@@ -35,6 +35,7 @@ from mmsearch.metrics import (
     paired_differences,
 )
 from mmsearch.search.evidence import Line, line
+from mmsearch.search.hubs import HubCorrection
 from mmsearch.search.pool import pooled
 from mmsearch.search.probing import Chunks
 from mmsearch.train.mini.data import Picture, flickr, recordings
@@ -43,6 +44,7 @@ IMAGE, TEXT, AUDIO = Modality.IMAGE, Modality.TEXT, Modality.AUDIO
 HALF = 500
 DEPTH = 100
 MEASURES = (Measure.HIT_AT_1, Measure.HIT_AT_10, Measure.NDCG_AT_10)
+QBNORM = HubCorrection.QBNORM.value
 THRESHOLDS = (0.05, 0.1, 0.2)
 Truth = Sequence[set[str]]
 
@@ -128,10 +130,11 @@ def search(index: Index, asked: Asked, **options: Any) -> list[list[Hit]]:
 
 
 def settings(index: Index, asked: Asked, target: Modality, *names_: str) -> dict[str, Values]:
-    """Figures of some fusion scorers."""
+    """Figures of some fusion scorers, and of the default with QB-Norm."""
+    options = {name: {"hubs": name} if name == QBNORM else {"rerank": name} for name in names_}
     return {
-        name: figures([names(h) for h in search(index, asked, target=target, rerank=name)], asked)
-        for name in names_
+        name: figures([names(h) for h in search(index, asked, target=target, **mine)], asked)
+        for name, mine in options.items()
     }
 
 
@@ -143,10 +146,12 @@ def directions(folder: Path, model: Model, data: Path, dev: Sequence[Picture]) -
     real = [caption(f"train{n}", text) for n, text in enumerate(train[:: len(train) // 4_000])]
     asked = captions(report)
     with index_of(folder / "pictures", model, gallery) as index:
-        found = settings(index, asked, IMAGE, "none", "convex")
+        found = settings(index, asked, IMAGE, "none", "convex", QBNORM)
         calibrated("text->image", search(index, asked, target=IMAGE), asked)
+        calibrated("text->image, qbnorm", search(index, asked, target=IMAGE, hubs=QBNORM), asked)
     with index_of(folder / "real", model, [*gallery, *real]) as index:
-        found["convex, bank of train captions"] = settings(index, asked, IMAGE, "convex")["convex"]
+        captioned = settings(index, asked, IMAGE, "convex", QBNORM)
+        found |= {f"{name}, bank of train captions": one for name, one in captioned.items()}
     compared("captions to 500 photos", found)
     texts = [
         caption(f"c{n}.{m}", text) for n, p in enumerate(report) for m, text in enumerate(p.texts)
@@ -154,8 +159,9 @@ def directions(folder: Path, model: Model, data: Path, dev: Sequence[Picture]) -
     pictures = [photo(HALF + n, picture) for n, picture in enumerate(other)]
     asked = photos(report)
     with index_of(folder / "texts", model, [*texts, *pictures]) as index:
-        compared("500 photos to captions", settings(index, asked, TEXT, "none", "convex"))
+        compared("500 photos to captions", settings(index, asked, TEXT, "none", "convex", QBNORM))
         calibrated("image->text", search(index, asked, target=TEXT), asked)
+        calibrated("image->text, qbnorm", search(index, asked, target=TEXT, hubs=QBNORM), asked)
 
 
 def visible(folder: Path, model: Model, report: Sequence[Picture]) -> None:
@@ -169,7 +175,8 @@ def visible(folder: Path, model: Model, report: Sequence[Picture]) -> None:
             "captions' vectors alone": settings(index, asked, TEXT, "none")["none"],
         }
         compared(
-            "captions to captioned photos", found | settings(index, asked, IMAGE, "rrf", "convex")
+            "captions to captioned photos",
+            found | settings(index, asked, IMAGE, "rrf", "convex", QBNORM),
         )
         calibrated("text->captioned image", search(index, asked, target=IMAGE), asked)
 
@@ -210,6 +217,7 @@ def mixed(folder: Path, model: Model, data: Path, report: Sequence[Picture]) -> 
             "z-scores": [by(hits, standing) for hits in lists],
             "evidence": [by(hits, lambda hit: hit.score) for hits in lists],
             "convex": [names(hits) for hits in search(index, asked)],
+            QBNORM: [names(hits) for hits in search(index, asked, hubs=QBNORM)],
             "the kind that is meant alone": [
                 names(hits[kind]) for hits, kind in zip(lists, kinds, strict=True)
             ],
@@ -286,14 +294,18 @@ def fit(folder: Path, model: Model, dev: Sequence[Picture]) -> None:
     pictures = [photo(HALF + n, picture) for n, picture in enumerate(other)]
     asked = captions(tune)
     with index_of(folder / "fit0", model, gallery) as index:
-        told("text->image", search(index, asked, target=IMAGE), asked, (TEXT,), IMAGE, len(gallery))
+        for hubs in HubCorrection:
+            found = search(index, asked, target=IMAGE, hubs=hubs)
+            told(f"text->image, {hubs}", found, asked, (TEXT,), IMAGE, len(gallery))
     asked = captions(tune, relevant="c{}.0", first=1)
     with index_of(folder / "fit1", model, texts) as index:
         found = search(index, asked, target=TEXT, rerank="none")
         told("text->text", found, asked, (TEXT,), TEXT, len(texts))
     asked = photos(tune)
     with index_of(folder / "fit2", model, [*every, *pictures]) as index:
-        told("image->text", search(index, asked, target=TEXT), asked, (IMAGE,), TEXT, len(every))
+        for hubs in HubCorrection:
+            found = search(index, asked, target=TEXT, hubs=hubs)
+            told(f"image->text, {hubs}", found, asked, (IMAGE,), TEXT, len(every))
     asked = captions(tune, first=1)
     items = [photo(n, picture, picture.texts[0]) for n, picture in enumerate(tune)]
     with index_of(folder / "fit3", model, items) as index:

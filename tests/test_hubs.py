@@ -14,7 +14,7 @@ from mmsearch.engine import bank, hubs
 from mmsearch.engine.bank import descriptions, query_vectors
 from mmsearch.records import FieldName, FloatArray, Space
 from mmsearch.search import dense, effort
-from mmsearch.search.dense import HUB_SHARE
+from mmsearch.search.hubs import HUB_SHARE
 from mmsearch.store.field import Field
 from mmsearch.store.manifest import Bank
 from mmsearch.store.nearness import load_bank, nearness

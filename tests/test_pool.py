@@ -57,11 +57,11 @@ def test_a_background_is_its_median_and_deviation_drawn_towards_the_usual(count:
     products = queries.astype(float) @ sample.T
     spreads = np.sqrt((count * products.var(axis=1) + 30 * 0.1**2) / (count + 30))
     background = Background(np.arange(count), sample)
-    found = levels(background, queries, None)
+    found = levels(background, queries)
     centres = np.median(products, axis=1) * count / (count + 3)
     np.testing.assert_allclose([level.centre for level in found], centres, atol=1e-6)
     np.testing.assert_allclose([level.spread for level in found], spreads, rtol=1e-5)
-    one_by_one = [levels(background, query[None], None) for query in queries]
+    one_by_one = [levels(background, query[None]) for query in queries]
     assert found == [level for (level,) in one_by_one]
 
 

@@ -9,6 +9,7 @@ import typer
 
 from mmsearch.cli.options import (
     DeviceOption,
+    HubsOption,
     IndexOption,
     JsonOption,
     PrecisionOption,
@@ -50,6 +51,7 @@ def evaluate(
     where: WhereOption = None,
     rerank: RerankOption = "convex",
     prefer: PreferOption = None,
+    hubs: HubsOption = "nnn",
     against: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Compare with this TREC run, such as --run has written."),
@@ -93,6 +95,7 @@ def evaluate(
             where=where,
             rerank=rerank,
             prefer=preferences(prefer or ()),
+            hubs=hubs,
             templates=template or (),
             against=against,
             progress=progress,

@@ -62,6 +62,13 @@ RerankOption: TypeAlias = Annotated[
         "trained; itm:CHECKPOINT, a cross-encoder; see docs/ranking.md.",
     ),
 ]
+HubsOption: TypeAlias = Annotated[
+    Literal["nnn", "qbnorm", "none"],
+    typer.Option(
+        metavar="WAY",
+        help="How scores are corrected for hubs, near to any query: nnn, qbnorm or none.",
+    ),
+]
 PreferOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

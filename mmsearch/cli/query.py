@@ -10,6 +10,7 @@ import typer
 from mmsearch.cli.batch import print_answers
 from mmsearch.cli.options import (
     DeviceOption,
+    HubsOption,
     IndexOption,
     JsonOption,
     PrecisionOption,
@@ -62,6 +63,7 @@ def query(
     where: WhereOption = None,
     rerank: RerankOption = "convex",
     prefer: PreferOption = None,
+    hubs: HubsOption = "nnn",
     min_relevance: Annotated[
         float, typer.Option(help="Leave out what is less likely to be relevant, 0 to 1.")
     ] = 0.0,
@@ -109,6 +111,8 @@ def query(
     }
     if prefer:
         options["prefer"] = preferences(prefer)
+    if hubs != "nnn":
+        options["hubs"] = hubs
     if template:
         options["templates"] = tuple(template)
     if batch is not None and (any(one.values()) or html or heat):

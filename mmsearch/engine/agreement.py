@@ -78,7 +78,7 @@ def _shares(
     field = view.state.fields[name]
     rows = Selection(allowed[field.owners])
     hubs = hubs_of(field, kind)
-    found = find_candidates(field, asked, effort(field, kind), rows, hubs)
+    found = find_candidates(field, asked, effort(field, kind), rows, [hubs] * len(asked))
     nearest = exact(field, asked, K, rows, hubs)
     shared = [
         np.isin(field.ids[right[right >= 0]], mine.ids[:K]).sum()

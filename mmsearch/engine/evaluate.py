@@ -27,6 +27,7 @@ from mmsearch.metrics import (
     measure_queries,
 )
 from mmsearch.records import Failure, Modality
+from mmsearch.search.hubs import HubCorrection
 from mmsearch.sources.trec import read_run
 from mmsearch.store.reader import View
 
@@ -41,6 +42,7 @@ def evaluate(
     where: str | None = None,
     rerank: str = DEFAULT_SCORER,
     prefer: Mapping[str, float] = MappingProxyType({}),
+    hubs: str = HubCorrection.NNN,
     templates: str | Sequence[str] = (),
     against: PathLike | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -55,11 +57,12 @@ def evaluate(
         queries: A manifest of queries (.jsonl, .csv, .tsv).
         qrels: TREC's file of what is relevant, instead of the column ``relevant``.
         target: Modalities of the parts to be found, as for a search, and so are ``where``,
-            ``rerank``, ``prefer`` and ``templates``.
+            ``rerank``, ``prefer``, ``hubs`` and ``templates``.
         k: How many hits each query is asked for, 10 or more; what lies beyond is not found.
         where: Expression over columns that items must satisfy.
         rerank: The fusion scorer.
         prefer: By column what its highest value counts.
+        hubs: How scores are corrected for hubs.
         templates: Sentences with ``{}`` where the words go.
         against: A TREC ``run`` of another setting, index or program, to compare with.
         progress: Called after each query.
@@ -70,7 +73,7 @@ def evaluate(
     """
     if k < DEEPEST:
         raise UsageError(f"k is {k}; hit_at_10 and ndcg_at_10 look at {DEEPEST} hits")
-    setting = Request(modalities(target) or (), k, where, rerank, prefer=prefer)
+    setting = Request(modalities(target) or (), k, where, rerank, prefer=prefer, hubs=hubs)
     judged = read_queries(queries, qrels, sentences(templates))
     other = None if against is None else _earlier_run(against, judged)
     failures: list[Failure] = []

@@ -10,7 +10,9 @@ from mmsearch.engine.request import Asked, Request
 from mmsearch.records import FieldName, FloatArray, Modality
 from mmsearch.search.effort import effort, hubs_of
 from mmsearch.search.evidence import line
+from mmsearch.search.hubs import HubCorrection, Hubs
 from mmsearch.search.probing import Judge, Probe
+from mmsearch.search.querybank import Querybank
 from mmsearch.search.standing import levels
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.reader import Background, View
@@ -28,7 +30,9 @@ def probes_of(
         allowed: For each item id whether it may be found.
     """
     kind = _kind(asked)
-    is_plain = request.looks_closely and not asked[0].is_composed
+    correction = HubCorrection(request.hubs) if request.looks_closely else HubCorrection.NONE
+    if asked[0].is_composed:
+        correction = HubCorrection.NONE
     reached = [
         name
         for name, field in view.state.fields.items()
@@ -42,15 +46,16 @@ def probes_of(
         if name not in shown and not selection.count:
             continue
         field, background = view.state.fields[name], view.background(name)
+        queries = np.stack([_vector(name, a, background) for a in asked])
         yield Probe(
             field,
-            queries=np.stack([_vector(name, a, background) for a in asked]),
+            queries=queries,
             allowed=selection,
             background=background,
             effort=effort(field, kind),
             line=line(kind, name.modality),
             judges=[_judge(view, name, field, a) if request.looks_closely else None for a in asked],
-            hubs=hubs_of(field, kind) if is_plain else None,
+            hubs=_hubs(view, name, kind, correction, queries, selection),
             shown=name in shown,
         )
 
@@ -72,7 +77,7 @@ def _vector(name: FieldName, asked: Asked, background: Background) -> FloatArray
     terms = asked.terms[name.space]
     if len(terms) == 1:
         return terms[0].vector
-    spreads = levels(background, np.stack([term.vector for term in terms]), None)
+    spreads = levels(background, np.stack([term.vector for term in terms]))
     scaled = [t.vector * (t.weight / s.spread) for t, s in zip(terms, spreads, strict=True)]
     return unit(np.sum(scaled, axis=0, dtype=np.float32))
 
@@ -94,6 +99,29 @@ def _selection(
         return view.alive(name) if name in shown else view.speaking(name, shown)
     items = allowed if name in shown else allowed & view.holders(shown)
     return Selection(items[view.state.fields[name].owners])
+
+
+def _hubs(
+    view: View,
+    name: FieldName,
+    kind: Collection[Modality],
+    correction: HubCorrection,
+    queries: FloatArray,
+    allowed: Selection,
+) -> Sequence[Hubs | None]:
+    """Return for each query what its scores in a field are corrected by, if they are."""
+    field = view.state.fields[name]
+    usual = hubs_of(field, kind)
+    if usual is None or correction is HubCorrection.NONE:
+        return [None] * len(queries)
+    if correction is HubCorrection.NNN:
+        return [usual] * len(queries)
+    (asked,) = kind
+
+    def made() -> Querybank:
+        return Querybank(field, field.bank(asked), effort(field, kind), view.alive(name))
+
+    return view.once(("querybank", name, asked), made).hubs(queries, allowed)
 
 
 def _kind(asked: Sequence[Asked]) -> Collection[Modality]:

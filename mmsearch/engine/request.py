@@ -16,6 +16,7 @@ from mmsearch.fuse import DEFAULT_SCORER, SCORERS
 from mmsearch.fuse.candidates import DEPTH, MATCHED
 from mmsearch.fuse.learned import Learned
 from mmsearch.records import FieldName, FloatArray, Modality
+from mmsearch.search.hubs import HubCorrection
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class SearchOptions(TypedDict, total=False):
             pictures are read again for it.
         prefer: By column, of numbers or of texts such as dates, how much its highest value counts,
             in log-odds; below 0 low values are preferred.
+        hubs: How scores are corrected for hubs: ``nnn``, ``qbnorm`` or ``none`` (docs/ranking.md).
     """
 
     target: Modality | str | Sequence[Modality | str] | None
@@ -70,6 +72,7 @@ class SearchOptions(TypedDict, total=False):
     min_relevance: float
     dedupe: bool
     prefer: Mapping[str, float]
+    hubs: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Request:
         min_relevance: Items that are less likely to be relevant are left out.
         dedupe: Whether near-duplicates are folded.
         prefer: By column what its highest value counts.
+        hubs: How scores are corrected for hubs.
 
     Raises:
         UsageError: A value makes no sense.
@@ -96,6 +100,7 @@ class Request:
     min_relevance: float = 0.0
     dedupe: bool = False
     prefer: Mapping[str, float] = field(default_factory=dict)
+    hubs: str = HubCorrection.NNN
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -105,6 +110,9 @@ class Request:
             raise UsageError(f"rerank is {self.rerank!r}; choose one of {names}")
         if not 0 <= self.min_relevance <= 1:
             raise UsageError(f"min_relevance is {self.min_relevance}; it is between 0 and 1")
+        if self.hubs not in list(HubCorrection):
+            ways = ", ".join(HubCorrection)
+            raise UsageError(f"hubs is {self.hubs!r}; choose one of {ways}")
         for column, weight in self.prefer.items():
             if not isfinite(weight) or weight == 0:
                 raise UsageError(f"prefer {column}: weight {weight}: give a number other than 0")

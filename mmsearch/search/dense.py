@@ -1,6 +1,6 @@
 """Candidates of one field for query vectors, with exact scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,16 +8,12 @@ from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
 from mmsearch.search.effort import Effort
+from mmsearch.search.hubs import Hubs, corrected
 from mmsearch.store.field import Field, Selection
-from mmsearch.store.nearness import Nearness
 
 EXACT_CANDIDATES = 20_000
 _EXACT_SHARE = 8
 """A filter that leaves at most so many rows, and an eighth of them, is answered by scoring all."""
-HUB_SHARE = 0.5
-"""What is subtracted of a vector's nearness to what is usually asked. Chowdhury et al. (arXiv
-2410.24114, section 4) choose 0.25 to 1.5 by model and data; of 0.25 to 1, with `mini`, 0.5 and 0.75
-gain most on photos and captions, and 0.5 harms least where the bank is about other things."""
 _BLOCK_ROWS = 8192
 _BLOCK_QUERIES = 64
 
@@ -44,7 +40,7 @@ def find_candidates(
     queries: FloatArray,
     effort: Effort,
     allowed: Selection,
-    hubs: Nearness | None = None,
+    hubs: Sequence[Hubs | None] | None = None,
 ) -> list[Candidates]:
     """Return for each query the best allowed rows of a field, as many as the effort is deep.
 
@@ -57,21 +53,18 @@ def find_candidates(
         queries: (n, dim) float32.
         effort: How thoroughly.
         allowed: The rows that may come back.
-        hubs: What scores are corrected by; cosines are the scores by default.
+        hubs: For each query what its scores are corrected by, if they are; none by default.
     """
     depth = effort.depth
+    hubs = [None] * len(queries) if hubs is None else hubs
     if field.info.codebook is None:
         return [*_scan(field, queries, depth, allowed, hubs)]
     if allowed.count <= max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE)):
-        return [_best(field, allowed.rows, depth, query, hubs) for query in queries]
+        pairs = zip(queries, hubs, strict=True)
+        return [_best(field, allowed.rows, depth, query, mine) for query, mine in pairs]
     assert field.ann is not None
     proposed = field.ann.search(queries, depth, effort.nprobe, effort.reach, allowed.bits)
-    return [_rescored(field, *one, hubs) for one in zip(proposed, queries, strict=True)]
-
-
-def corrected(cosines: FloatArray, rows: NDArray[np.int64], hubs: Nearness | None) -> FloatArray:
-    """Return the scores of some rows, (n,) float32: ``cosine - HUB_SHARE · nearness``."""
-    return cosines if hubs is None else cosines - np.float32(HUB_SHARE) * hubs.take(rows)
+    return [_rescored(field, *one) for one in zip(proposed, queries, hubs, strict=True)]
 
 
 def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:
@@ -85,7 +78,11 @@ def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> Floa
 
 
 def _scan(
-    field: Field, queries: FloatArray, depth: int, allowed: Selection, hubs: Nearness | None
+    field: Field,
+    queries: FloatArray,
+    depth: int,
+    allowed: Selection,
+    hubs: Sequence[Hubs | None],
 ) -> Iterator[Candidates]:
     """Score all allowed rows of a field that is in memory, and yield for each query the best.
 
@@ -98,10 +95,12 @@ def _scan(
     margin = 2 * field.longest * matrix.shape[1] * np.finfo(np.float32).eps
     for at in range(0, len(queries), _BLOCK_QUERIES):
         block = queries[at : at + _BLOCK_QUERIES]
-        for query, estimates in zip(block, (block @ scanned.T)[:, columns], strict=True):
-            scores, length = corrected(estimates, rows, hubs), np.sqrt(query @ query)
+        products = (block @ scanned.T)[:, columns]
+        some = zip(block, products, hubs[at : at + _BLOCK_QUERIES], strict=True)
+        for query, estimates, mine in some:
+            scores, length = corrected(estimates, rows, mine), np.sqrt(query @ query)
             near = rows[_near_top(scores, depth, margin * length)]
-            best = _best(field, near, depth, query, hubs)
+            best = _best(field, near, depth, query, mine)
             yield replace(best, exhausted=depth >= len(rows))
 
 
@@ -114,7 +113,7 @@ def _near_top(scores: FloatArray, count: int, margin: float) -> NDArray[np.int64
 
 
 def _best(
-    field: Field, rows: NDArray[np.int64], depth: int, query: FloatArray, hubs: Nearness | None
+    field: Field, rows: NDArray[np.int64], depth: int, query: FloatArray, hubs: Hubs | None
 ) -> Candidates:
     """Score some rows and return the best."""
     exhausted = depth >= len(rows)
@@ -125,7 +124,7 @@ def _best(
 
 
 def _rescored(
-    field: Field, proposed: NDArray[np.int64], query: FloatArray, hubs: Nearness | None
+    field: Field, proposed: NDArray[np.int64], query: FloatArray, hubs: Hubs | None
 ) -> Candidates:
     """Score the rows that a quantised index proposes, -1 among them for none."""
     rows = proposed[proposed >= 0]

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mmsearch.records import Modality
+from mmsearch.search.hubs import Hubs, Nearest
 from mmsearch.store.field import Field
-from mmsearch.store.nearness import Nearness
 
 FIRST_DEPTH = 500
 """Candidates of a field that are scored exactly: of the ten best pictures for a picture among
@@ -63,9 +63,10 @@ def effort(field: Field, asked: Collection[Modality]) -> Effort:
     return Effort(lists_to_probe(field.ann.nlist, across=across), depth)
 
 
-def hubs_of(field: Field, asked: Collection[Modality]) -> Nearness | None:
+def hubs_of(field: Field, asked: Collection[Modality]) -> Hubs | None:
     """Return what scores are corrected by for queries of some modalities, if they are."""
-    return field.nearness.get(*asked) if len(asked) == 1 else None
+    nearness = field.nearness.get(*asked) if len(asked) == 1 else None
+    return None if nearness is None else Nearest(nearness)
 
 
 def lists_to_probe(nlist: int, *, across: bool) -> int:

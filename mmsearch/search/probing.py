@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray, Modality
-from mmsearch.search.dense import Candidates, corrected, find_candidates, score_rows
+from mmsearch.search.dense import Candidates, find_candidates, score_rows
 from mmsearch.search.effort import Effort
 from mmsearch.search.evidence import Line
+from mmsearch.search.hubs import Hubs, corrected
 from mmsearch.search.standing import Level, levels
 from mmsearch.store.field import Field, Selection
 from mmsearch.store.metadata import CHUNK_BITS
-from mmsearch.store.nearness import Nearness
 from mmsearch.store.reader import Background
 
 _CHUNKS_PER_ITEM = 4
@@ -45,7 +45,7 @@ class Probe:
         effort: How thoroughly to look.
         line: What standing above the background is worth.
         judges: For each query what looks at the first candidates, if anything does.
-        hubs: What cosines are corrected by, if they are.
+        hubs: For each query what cosines are corrected by, if they are.
         shown: Whether its chunks can be hits; else they only speak for their items.
     """
 
@@ -56,12 +56,13 @@ class Probe:
     effort: Effort
     line: Line
     judges: Sequence[Judge | None]
-    hubs: Nearness | None = None
+    hubs: Sequence[Hubs | None]
     shown: bool = True
 
     def part(self, some: slice) -> "Probe":
         """Return the same for some of the queries."""
-        return replace(self, queries=self.queries[some], judges=self.judges[some])
+        queries, judges, hubs = self.queries[some], self.judges[some], self.hubs[some]
+        return replace(self, queries=queries, judges=judges, hubs=hubs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _joined(
     if not len(rows):
         return chunks
     cosines = score_rows(probe.field, rows, probe.queries[number])
-    scores = corrected(cosines, rows, probe.hubs)
+    scores = corrected(cosines, rows, probe.hubs[number])
     standings = level.standings(scores)
     return replace(
         chunks,
@@ -170,8 +171,8 @@ def _candidates(probe: Probe, k: int, margins: Sequence[float]) -> list[Candidat
     pairs = list(zip(found, margins, strict=True))
     while short := [n for n, (mine, margin) in enumerate(pairs) if _is_short(mine, k, margin)]:
         effort = replace(effort, depth=4 * effort.depth)
-        queries = probe.queries[short]
-        more = find_candidates(probe.field, queries, effort, probe.allowed, probe.hubs)
+        queries, hubs = probe.queries[short], [probe.hubs[n] for n in short]
+        more = find_candidates(probe.field, queries, effort, probe.allowed, hubs)
         for n, mine in zip(short, more, strict=True):
             pairs[n] = mine, margins[n]
     return [mine for mine, _ in pairs]

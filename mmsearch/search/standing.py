@@ -5,13 +5,14 @@ they stand above what their own field looks like to the query. What a field's ve
 moves both alike, so its mean need not be subtracted.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from mmsearch.records import FloatArray
-from mmsearch.search.dense import corrected, inner_products
-from mmsearch.store.nearness import Nearness
+from mmsearch.search.dense import inner_products
+from mmsearch.search.hubs import Hubs
 from mmsearch.store.reader import Background
 
 _PRIOR_ROWS = 30
@@ -33,13 +34,23 @@ class Level(NamedTuple):
         return (scores - self.centre) / self.spread
 
 
-def levels(sample: Background, queries: FloatArray, hubs: Nearness | None) -> list[Level]:
-    """Return how a sample of a field looks to each of (n, dim) float32 queries."""
+def levels(
+    sample: Background, queries: FloatArray, hubs: Sequence[Hubs | None] | None = None
+) -> list[Level]:
+    """Return how a sample of a field looks to queries.
+
+    Args:
+        sample: Of the field.
+        queries: (n, dim) float32.
+        hubs: For each query what its scores are corrected by, if they are; none by default.
+    """
     count = len(sample.rows)
     if not count:
         return [Level(np.float32(0), np.float32(_PRIOR_SPREAD))] * len(queries)
     cosines = inner_products(sample.vectors, queries)  # (n, count)
-    background = np.sort(corrected(cosines, sample.rows, hubs), axis=1)
+    for one in {mine for mine in hubs or () if mine is not None}:  # the same for all, as a rule
+        cosines[[mine is one for mine in hubs or ()]] -= one.bias(sample.rows)
+    background = np.sort(cosines, axis=1)
     deviations = background - background.mean(axis=1, keepdims=True)
     squares = np.vecdot(deviations, deviations).astype(np.float64)
     medians = background[:, (count - 1) // 2 : count // 2 + 1].mean(axis=1).astype(np.float64)

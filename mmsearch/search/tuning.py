@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.search.dense import corrected, find_candidates
+from mmsearch.search.dense import find_candidates
 from mmsearch.search.effort import Effort
+from mmsearch.search.hubs import Hubs, corrected
 from mmsearch.store.exact import nearest
 from mmsearch.store.field import Field, Selection
-from mmsearch.store.nearness import Nearness
 
 K = 10
 """ann_recall_at_10 is what is promised."""
@@ -47,7 +47,7 @@ class Measured:
 
 
 def exact(
-    field: Field, queries: FloatArray, k: int, allowed: Selection, hubs: Nearness | None
+    field: Field, queries: FloatArray, k: int, allowed: Selection, hubs: Hubs | None
 ) -> NDArray[np.int64]:
     """Return the rows of the best scores of each query: (n, k) int64, -1 for none.
 
@@ -64,7 +64,7 @@ def exact(
 
 
 def _allowed_blocks(
-    field: Field, allowed: Selection, hubs: Nearness | None
+    field: Field, allowed: Selection, hubs: Hubs | None
 ) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
     start = 0
     for ids, vectors in field.blocks():

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.errors import DamagedIndexError
 from mmsearch.records import FloatArray, Modality
 from mmsearch.store.ann import AnnIndex
 from mmsearch.store.exact import inner_products
 from mmsearch.store.files import CheckedFile, FileInfo
 from mmsearch.store.manifest import FieldInfo
 from mmsearch.store.metadata import CHUNK_BITS
-from mmsearch.store.nearness import Nearness
+from mmsearch.store.nearness import Nearness, load_bank, read_bank
 from mmsearch.store.once import computed_once
 from mmsearch.store.runs import Run, Runs, load_runs
 from mmsearch.store.segment import Segment
@@ -68,6 +69,7 @@ class Field:
             bank.asked: Nearness([CheckedFile(folder, s.nearness[at]) for s in info.segments])
             for at, bank in enumerate(info.banks)
         }
+        self._banks = {bank.asked: _opened(folder, bank.vectors) for bank in info.banks}
         self._starts = np.cumsum([0, *(segment.rows for segment in self.segments)])
         self.ids: NDArray[np.int64] = np.concatenate(
             [np.empty(0, np.int64), *(segment.ids for segment in self.segments)]
@@ -84,6 +86,16 @@ class Field:
     def owners(self) -> NDArray[np.int64]:
         """The item id of each row, (rows,) int64."""
         return self.ids >> CHUNK_BITS
+
+    def bank(self, asked: Modality) -> FloatArray:
+        """Return the queries that stand for what is asked in a modality, (queries, dim) float32.
+
+        Raises:
+            DamagedIndexError: They are missing, or not what was written.
+        """
+        (bank,) = (bank for bank in self.info.banks if bank.asked is asked)
+        file = self._banks[asked]
+        return load_bank(self._folder, bank) if file is None else read_bank(file, bank)
 
     def find(self, chunk_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of those chunk ids that the field has; ids ascend with rows."""
@@ -189,3 +201,11 @@ def read_all(file: CheckedFile) -> NDArray[np.uint8]:
 def load_codebook(folder: Path, info: FileInfo) -> AnnIndex:
     """Load a trained, empty index."""
     return AnnIndex(read_all(CheckedFile(folder, info)))
+
+
+def _opened(folder: Path, info: FileInfo) -> CheckedFile | None:
+    """Return a file that few searches need; None where it is missing or damaged."""
+    try:
+        return CheckedFile(folder, info)
+    except (FileNotFoundError, DamagedIndexError):
+        return None

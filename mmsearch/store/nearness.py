@@ -58,8 +58,13 @@ def load_bank(folder: Path, bank: Bank) -> FloatArray:
     """
     try:
         file = CheckedFile(folder, bank.vectors)
-    except FileNotFoundError as error:  # only writers read it, so nobody has replaced it
+    except FileNotFoundError as error:  # a writer reads it, so nobody has replaced it
         raise DamagedIndexError(f"{error.filename}: missing; run `mmsearch repair`") from error
+    return read_bank(file, bank)
+
+
+def read_bank(file: CheckedFile, bank: Bank) -> FloatArray:
+    """Return the queries of a bank from its open file, (queries, dim) float32."""
     halves = file.read(0, bank.vectors.payload_bytes).view(np.float16)
     return halves.reshape(bank.queries, -1).astype(np.float32)
 
