@@ -19,7 +19,6 @@ import clip_like
 import numpy as np
 from clip_like import DIM
 from machine import describe
-from numpy.typing import NDArray
 
 import mmsearch
 from mmsearch import Modality, Model, Space
@@ -27,6 +26,7 @@ from mmsearch.config import InputLimits
 from mmsearch.engine.inputs import PathLike
 from mmsearch.present.figure import INK, LINE, MUTED, new_figure, plain_axes, png
 from mmsearch.records import FloatArray
+from mmsearch.search.tuning import exact
 
 SEED = 0
 ANN_RECALL = 0.95
@@ -136,25 +136,11 @@ def clock(index: mmsearch.Index, asked: FloatArray) -> float:
 def agreement(index: mmsearch.Index, asked: FloatArray) -> float:
     """Return which share of the exact 10 best is found."""
     answers = index.search_many(vectors=asked, target="image", k=K)
-    numbers = np.array([[int(hit.item.row or 0) - 1 for hit in hits] for hits in answers])
-    wanted = exact(index, asked)
-    return float(np.mean([len({*a} & {*b}) / K for a, b in zip(numbers, wanted, strict=True)]))
-
-
-def exact(index: mmsearch.Index, asked: FloatArray) -> NDArray[np.int64]:
-    """Return the rows of the 10 best for each query, (n, 10), by scoring all."""
-    scores = np.full((len(asked), K), -np.inf, np.float32)
-    rows = np.zeros((len(asked), K), np.int64)
+    numbers = [[int(hit.item.row or 0) - 1 for hit in hits] for hits in answers]
     with index._reader.view() as view:
-        start = 0
-        for ids, vectors in next(iter(view.state.fields.values())).blocks():
-            found = asked @ vectors.astype(np.float32).T
-            both = np.hstack([scores, found])
-            at = np.hstack([rows, np.broadcast_to(start + np.arange(len(ids)), found.shape)])
-            keep = np.argpartition(-both, K, axis=1)[:, :K]
-            scores, rows = (np.take_along_axis(side, keep, axis=1) for side in (both, at))
-            start += len(ids)
-    return rows
+        ((name, field),) = view.state.fields.items()
+        wanted = exact(field, asked, K, view.alive(name), hubs=None).tolist()
+    return float(np.mean([len({*a} & {*b}) / K for a, b in zip(numbers, wanted, strict=True)]))
 
 
 def exponent(sizes: Sequence[Measured]) -> float:

@@ -75,15 +75,24 @@ def test_nearness_is_the_mean_of_the_nearest_queries() -> None:
     np.testing.assert_allclose(nearness(vectors, bank[:3]), nearest, rtol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", [None, "OPQ8,IVF8,PQ8x4"])
-def test_texts_and_pictures_find_each_other_by_corrected_scores(
-    make_index: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str | None
-) -> None:
+@pytest.fixture(params=[None, "OPQ8,IVF8,PQ8x4"])
+def crowded(
+    request: pytest.FixtureRequest,
+    make_index: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Index:
+    """Pictures and texts with hubs, searched exactly, and not."""
     monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
     monkeypatch.setattr(effort, "FIRST_DEPTH", 145)
-    index = make_index(recipe=recipe)
+    index = make_index(recipe=request.param)
     add(index, tmp_path, IMAGE, 300, 0)
     add(index, tmp_path, TEXT, 280, 1)
+    return index
+
+
+def test_texts_and_pictures_find_each_other_by_corrected_scores(crowded: Index) -> None:
+    index = crowded
     (picture,) = field_of(index, TEXT).info.banks
     assert picture.asked is IMAGE and picture.own
     field, kept = field_of(index, IMAGE), check_kept(index, IMAGE)

@@ -9,13 +9,13 @@ from fakes import fake_model, word_vector
 from test_cli import Run
 from test_cli import cli as cli  # a fixture
 from test_hubs import IMAGE, TEXT, add, crowd, field_of
+from test_hubs import crowded as crowded  # a fixture
 from test_hubs import small as small  # a fixture
 from test_prefer import add_in_order, texts
 
 import mmsearch
 from mmsearch import Index, UsageError
 from mmsearch.records import FloatArray
-from mmsearch.search import dense, effort
 from mmsearch.search.querybank import BETA, soft_nearness
 
 Make = Callable[..., Index]
@@ -48,15 +48,8 @@ def test_soft_nearness_is_the_logarithm_of_the_normaliser() -> None:
     assert (np.concatenate(parts) == soft_nearness(vectors, bank)).all()
 
 
-@pytest.mark.parametrize("recipe", [None, "OPQ8,IVF8,PQ8x4"])
-def test_the_order_is_that_of_the_dynamic_inverted_softmax(
-    make_index: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str | None
-) -> None:
-    monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
-    monkeypatch.setattr(effort, "FIRST_DEPTH", 145)
-    index = make_index(recipe=recipe)
-    add(index, tmp_path, IMAGE, 300, 0)
-    add(index, tmp_path, TEXT, 280, 1)
+def test_the_order_is_that_of_the_dynamic_inverted_softmax(crowded: Index) -> None:
+    index = crowded
     field = field_of(index, IMAGE)
     bank = field.bank(TEXT) @ field.matrix.T
     asked = [*unit_words(40)]
