@@ -12,7 +12,7 @@ from test_two_spaces import two_space_model
 
 import mmsearch
 from mmsearch import Chunk, Hit, Index, Item, Modality, Part, UsageError
-from mmsearch.fuse import SCORERS, Signals, relevance, scores
+from mmsearch.fuse import SCORERS, Signals, convex, lexical_strength, relevance, scores
 from mmsearch.records import FloatArray
 from mmsearch.search.evidence import line
 
@@ -28,6 +28,10 @@ def signals(evidence: list[float], lexical: list[float]) -> Signals:
 
 def score(name: str, some: Signals) -> FloatArray:
     return scores(SCORERS[name](some))
+
+
+def likely(some: Signals, gallery: int) -> FloatArray:
+    return relevance(scores(convex(some)), lexical_strength(some), gallery)
 
 
 def test_evidence_alone_is_none() -> None:
@@ -67,7 +71,7 @@ def test_rrf_sums_reciprocal_ranks() -> None:
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_scorers_take_nothing(name: str) -> None:
-    assert len(score(name, signals([], []))) == len(relevance(signals([], []), 0)) == 0
+    assert len(score(name, signals([], []))) == len(likely(signals([], []), 0)) == 0
 
 
 def test_other_parts_have_their_share() -> None:
@@ -81,16 +85,16 @@ def test_other_parts_have_their_share() -> None:
 
 
 def test_relevance_is_a_logistic_of_the_score() -> None:
-    found = relevance(signals([-2, 0, 4, 9], [0, 0, 0, 0]), 100)
-    log_odds = -0.2 + np.array([-2, 0, 4, 9]) - np.log(100)
+    found = likely(signals([-2, 0, 4, 9], [0, 0, 0, 0]), 100)
+    log_odds = -0.2 + 0.8 * (np.array([-2, 0, 4, 9]) - np.log(100))
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-log_odds)), rtol=1e-5)
-    spoken = relevance(signals([4, 4], [0.3, 0]), 100)
+    spoken = likely(signals([4, 4], [0.3, 0]), 100)
     assert spoken[0] > found[2] > spoken[1]  # words are found, and not here
 
 
 def test_relevance_falls_with_the_gallery_up_to_a_point() -> None:
     some = signals([6.0], [0.0])
-    found = [float(relevance(some, n)[0]) for n in (1, 10, 1_000, 1_000_000)]
+    found = [float(likely(some, n)[0]) for n in (1, 10, 1_000, 1_000_000)]
     assert found[0] > found[1] > found[2] == found[3]
 
 

@@ -12,7 +12,7 @@ from mmsearch.engine.chunks import load_chunk
 from mmsearch.engine.folding import WIDER, Folding
 from mmsearch.engine.fusing import Found, Scoring
 from mmsearch.engine.request import Request
-from mmsearch.fuse import Shares, relevance, scores
+from mmsearch.fuse import Shares, lexical_strength, relevance, scores
 from mmsearch.records import Hit, Modality
 from mmsearch.store.reader import View
 
@@ -37,7 +37,8 @@ class Answers:
     def hits(self, found: Found) -> list[Hit]:
         """Return a query's hits."""
         pool, items = found.pool, found.items
-        shares, likely = self._score(found), relevance(found.signals, found.gallery)
+        shares = self._score(found)
+        likely = relevance(found.log_odds, lexical_strength(found.signals), found.gallery)
         totals = scores(shares)
         order = np.lexsort((items.ids, -totals))
         order = order[likely[order] >= self._request.min_relevance]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ from mmsearch.encode.heads import unit
 from mmsearch.encode.itm import PREFIX
 from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import UsageError
-from mmsearch.fuse import DEFAULT_SCORER, SCORERS, Shares, Signals, scores
+from mmsearch.fuse import SCORERS, Shares, Signals, convex, scores
 from mmsearch.fuse.candidates import (
     DEPTH,
     EMBEDDED,
@@ -45,7 +45,7 @@ class Words:
     unfound: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Found:
     """What one query of several has found.
 
@@ -91,6 +91,21 @@ class Found:
         signals = Signals(own, items.evidence, lexical, worded[items.ids], words.unfound)
         return Found(number, asked, request.targets, probes, pool, items, signals)
 
+    @cached_property
+    def convex(self) -> Shares:
+        """The default scores: what they are the sum of."""
+        return convex(self.signals)
+
+    @cached_property
+    def log_odds(self) -> FloatArray:
+        """The default scores, (n,) float32."""
+        return scores(self.convex)
+
+    @cached_property
+    def ranked(self) -> NDArray[np.int64]:
+        """Places of the items by the default scores, the best first."""
+        return np.lexsort((self.items.ids, -self.log_odds))
+
     @property
     def gallery(self) -> int:
         """Among how many vectors was searched."""
@@ -112,6 +127,8 @@ def scoring(view: View, name: str) -> Scoring:
     Raises:
         UsageError: It asks for a scorer that the index has not got.
     """
+    if SCORERS.get(name) is convex:
+        return lambda found: found.convex
     if name in SCORERS:
         return lambda found: SCORERS[name](found.signals)
     if name.startswith(PREFIX):
@@ -127,14 +144,13 @@ def scoring(view: View, name: str) -> Scoring:
 
 def _learned(scorer: StoredScorer, found: Found) -> Shares:
     """Scores by a learned scorer; the default's where it was not trained for such queries."""
-    shares = SCORERS[DEFAULT_SCORER](found.signals)
     is_known = found.direction in scorer.info.directions and not found.asked.unwanted
     if not is_known or not len(found.items.ids):
-        return shares
+        return found.convex
     kind = Learned(scorer.info.name)
     first, candidates = first_candidates(found, embedded=kind is Learned.ATTENTION)
     added = learned_share(kind, scorer.arrays, candidates)
-    return {**shares, "learned": put_first(scores(shares), first, added)}
+    return {**found.convex, "learned": put_first(found.log_odds, first, added)}
 
 
 def matched(view: View, found: Found) -> Found:
@@ -145,11 +161,10 @@ def matched(view: View, found: Found) -> Found:
     matching = found.asked.matching
     if matching is None or not len(found.items.ids):
         return found
-    total = scores(SCORERS[DEFAULT_SCORER](found.signals))
-    first = np.lexsort((found.items.ids, -total))[:MATCHED]
+    first = found.ranked[:MATCHED]
     places = _parts(found.pool, found.items.ids[first])[:, [*Modality].index(matching.searched)]
     there = places >= 0
-    log_odds = np.full(len(total), np.nan, np.float32)
+    log_odds = np.full(len(found.items.ids), np.nan, np.float32)
     log_odds[first[there]] = matching.log_odds(view, found.pool.chunk_ids[places[there]])
     return replace(found, matched=log_odds)
 
@@ -160,13 +175,10 @@ def _by_matches(found: Found) -> Shares:
     Their order is that of score and match together, as in BLIP's own evaluation (train_retrieval.py
     adds the similarity to the logit of a match); here both are log-odds.
     """
-    shares = SCORERS[DEFAULT_SCORER](found.signals)
     if found.matched is None:
-        return shares
-    total = scores(shares)
-    some = np.lexsort((found.items.ids, -total))
-    some = some[np.isfinite(found.matched[some])]
-    return {**shares, PREFIX: put_in_order(total, some, found.matched[some])}
+        return found.convex
+    some = found.ranked[np.isfinite(found.matched[found.ranked])]
+    return {**found.convex, PREFIX: put_in_order(found.log_odds, some, found.matched[some])}
 
 
 def first_candidates(found: Found, *, embedded: bool) -> tuple[NDArray[np.int64], Candidates]:
@@ -176,20 +188,18 @@ def first_candidates(found: Found, *, embedded: bool) -> tuple[NDArray[np.int64]
         found: The items.
         embedded: Whether embeddings are to be looked at.
     """
-    shares, pool = SCORERS[DEFAULT_SCORER](found.signals), found.pool
-    total = scores(shares)
-    first = np.lexsort((found.items.ids, -total))[: EMBEDDED if embedded else DEPTH]
+    pool, first = found.pool, found.ranked[: EMBEDDED if embedded else DEPTH]
     places, parts = found.items.places[first], _parts(pool, found.items.ids[first])
     signals = signal_rows(
-        total[first],
-        shares["words"][first],
+        found.log_odds[first],
+        found.convex["words"][first],
         found.signals.lexical[first],
         np.where(parts < 0, -np.inf, pool.evidence[parts]),
         np.column_stack([pool.cosines[places], pool.hubness[places], pool.judged[places]]),
         found.gallery,
     )
     likeness = _likeness(found, parts, RIVALS if embedded else 0)
-    return first, Candidates(total[first], signals, likeness)
+    return first, Candidates(found.log_odds[first], signals, likeness)
 
 
 def _parts(pool: Pool, items: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from mmsearch.engine.naming import Naming, called
 from mmsearch.engine.opened import BATCH
 from mmsearch.engine.request import Request
 from mmsearch.errors import DecodeError
-from mmsearch.fuse import DEFAULT_SCORER, SCORERS, Shares
+from mmsearch.fuse import Shares
 from mmsearch.fuse.candidates import Candidates
 from mmsearch.fuse.learned import Learned
 from mmsearch.records import Failure
@@ -120,7 +120,7 @@ class _Recorder:
             if grades.any():
                 example = Example(found.direction, relevant, candidates, grades)
                 self.examples[found.number] = example
-        return SCORERS[DEFAULT_SCORER](found.signals)
+        return found.convex
 
 
 def _merged(queries: Sequence[JudgedQuery]) -> list[JudgedQuery]:

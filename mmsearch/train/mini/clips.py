@@ -1,7 +1,7 @@
 """Five-second training clips: recordings changed and mixed, each with what YAMNet hears in it.
 
-Clips are made in groups, one for each fold of ESC-10, and no recording is in two of them: whatever
-is trained without a group has not heard its recordings. Written in numbered files, so that a killed
+Clips are made in groups, one for each fold of ESC-10, and none of its recordings is in two of them:
+what is trained without a group has not heard that fold. Written in numbered files, so that a killed
 run continues where it stopped.
 """
 
@@ -59,9 +59,9 @@ def label_names(recordings: Sequence[Recording]) -> list[str]:
 
 
 def groups(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
-    """The recordings of each group: the folds share out the instruments' notes.
+    """The recordings of each group: a fold of ESC-10, with all notes of the instruments.
 
-    What is kept for figures of the instruments is a group of its own.
+    Notes that are kept for figures of the instruments are a group of their own.
     """
     folds = sorted({r.group for r in recordings if r.kind == "esc10"})
     found: dict[str, list[Recording]] = {name: [] for name in (*folds, KEPT)}
@@ -69,8 +69,8 @@ def groups(recordings: Sequence[Recording]) -> dict[str, list[Recording]]:
     for recording in recordings:
         if recording.kind == "esc10":
             found[recording.group].append(recording)
-    for number, recording in enumerate(note for note in notes if not note.kept):
-        found[folds[number % len(folds)]].append(recording)
+    for fold in folds:
+        found[fold] += [note for note in notes if not note.kept]
     found[KEPT] = [note for note in notes if note.kept]
     return found
 

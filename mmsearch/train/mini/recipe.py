@@ -56,8 +56,8 @@ NAME = "mini-2"
 TEXT_EPOCHS = 10
 DRAWINGS = 2000
 HEADS_PLAN = Plan(steps=400, learning_rate=3e-3, weight_decay=0.1, clip_norm=100.0)
-AUDIO_PLAN = Plan(steps=3_000, learning_rate=2e-3, weight_decay=0.05)
-IMAGE_PLAN = Plan(steps=5_000, learning_rate=2e-3, weight_decay=0.05, checkpoint_s=300)
+AUDIO_PLAN = Plan(steps=1_500, learning_rate=2e-3, weight_decay=0.05)
+IMAGE_PLAN = Plan(steps=4_000, learning_rate=2e-3, weight_decay=0.05, checkpoint_s=300)
 
 
 @dataclass(frozen=True)
