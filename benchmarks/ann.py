@@ -1,10 +1,11 @@
 """Vector search beside bare FAISS: what the engine adds to time, memory and disk.
 
 Run: ``python benchmarks/ann.py [--rows N] [--folder DIR]``; prints one table. A folder that holds
-the vectors and the index already is measured as it is.
+the vectors, or the index too, is measured as it is.
 
-Vectors: ``clip_like.py``. FAISS reads the very codes that the index holds and looks into the same
-lists; its candidates are scored again in NumPy, on the same float16 vectors.
+Vectors: ``clip_like.py``, or what ``crops.py`` has put into the folder. FAISS reads the very codes
+that the index holds and looks into the same lists; its candidates are scored again in NumPy, on the
+same float16 vectors.
 """
 
 import argparse
@@ -21,7 +22,6 @@ from typing import Any, TypeVar
 import clip_like
 import faiss
 import numpy as np
-from clip_like import DIM
 from machine import describe
 from numpy.typing import NDArray
 
@@ -30,6 +30,7 @@ from mmsearch import Modality, Model, Space
 from mmsearch.records import FloatArray
 from mmsearch.search.effort import FIRST_DEPTH as DEPTH
 from mmsearch.search.effort import REACH, lists_to_probe
+from mmsearch.store.exact import nearest
 from mmsearch.store.field import read_all
 from mmsearch.store.files import CheckedFile
 
@@ -37,6 +38,7 @@ SEED = 0
 QUERIES = 1_000
 ROUNDS = 3
 K = 10
+BLOCK_ROWS = 50_000
 KINDS = ("text", "image")
 Answer = TypeVar("Answer")
 
@@ -44,11 +46,16 @@ Answer = TypeVar("Answer")
 class Encoder:
     """Stands for a model that has embedded everything elsewhere."""
 
-    space = Space("visual", DIM, True, "benchmark", "0" * 64)
     modality = Modality.IMAGE
 
+    def __init__(self, folder: Path) -> None:
+        """Of the vectors in a folder."""
+        self.space = Space("visual", base_of(folder).shape[1], True, "benchmark", "0" * 64)
 
-MODEL = Model("benchmark", (Encoder(),))  # type: ignore[arg-type]
+
+def model_of(folder: Path) -> Model:
+    """The model of the index in a folder."""
+    return Model("benchmark", (Encoder(folder),))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -59,48 +66,50 @@ class Timing:
     batch: float
 
 
-def queries(kind: str) -> FloatArray:
+def base_of(folder: Path) -> NDArray[np.float16]:
+    """Return (rows, dim) float16: what is searched."""
+    base: NDArray[np.float16] = np.load(folder / "base.npy", mmap_mode="r")
+    return base
+
+
+def queries(folder: Path, kind: str) -> FloatArray:
     """Return (n, dim) float32 query vectors of a kind."""
-    rng = np.random.default_rng((SEED, 10**6, KINDS.index(kind)))
-    world = clip_like.make_world(SEED)
-    return world.texts(rng, QUERIES) if kind == "text" else world.images(rng, QUERIES)
+    asked: FloatArray = np.load(folder / f"{kind}.npy")
+    return asked
 
 
-def build(folder: Path, rows: int) -> None:
-    """Write the vectors to a file, and an index of them."""
-    base = np.lib.format.open_memmap(folder / "base.npy", "w+", np.float16, (rows, DIM))
-    start = 0
-    for block in clip_like.image_blocks(SEED, rows):
-        base[start : start + len(block)] = block
-        start += len(block)
+def draw_vectors(folder: Path, rows: int, seed: int) -> None:
+    """Write CLIP-like vectors and queries to files."""
+    shape = (rows, clip_like.DIM)
+    base = np.lib.format.open_memmap(folder / "base.npy", "w+", np.float16, shape)
+    for number, block in enumerate(clip_like.image_blocks(seed, rows)):
+        base[number * clip_like.BLOCK_ROWS :][: len(block)] = block
     base.flush()
-    with mmsearch.create(folder / "index", model=MODEL) as index:
-        index.add_vectors(folder / "base.npy")
+    world = clip_like.make_world(seed)
+    for number, draw in enumerate((world.texts, world.images)):
+        rng = np.random.default_rng((seed, 10**6, number))
+        np.save(folder / f"{KINDS[number]}.npy", draw(rng, QUERIES))
 
 
-def exact(folder: Path, asked: FloatArray) -> NDArray[np.int64]:
+def exact(base: NDArray[np.float16], asked: FloatArray) -> NDArray[np.int64]:
     """Return the rows of the K best for each query, (n, K), by scoring all."""
-    base = np.load(folder / "base.npy", mmap_mode="r")
-    scores = np.full((len(asked), K), -np.inf, np.float32)
-    rows = np.zeros((len(asked), K), np.int64)
-    for start in range(0, len(base), 50_000):
-        found = asked @ base[start : start + 50_000].astype(np.float32).T
-        best = np.argpartition(-found, K, axis=1)[:, :K]
-        scores = np.hstack([scores, np.take_along_axis(found, best, 1)])
-        rows = np.hstack([rows, best + start])
-        keep = np.argsort(-scores, axis=1)[:, :K]
-        scores, rows = np.take_along_axis(scores, keep, 1), np.take_along_axis(rows, keep, 1)
-    return rows
+
+    def blocks() -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
+        for at in range(0, len(base), BLOCK_ROWS):
+            block = base[at : at + BLOCK_ROWS].astype(np.float32)
+            yield np.arange(at, at + len(block)), block
+
+    return nearest(asked, blocks(), K)
 
 
 def agreement(folder: Path) -> dict[str, float]:
     """Return ann_recall_at_10 for each kind of query: the share of the exact answers found."""
     found = {}
-    with mmsearch.open(folder / "index", model=MODEL) as index:
+    with mmsearch.open(folder / "index", model=model_of(folder)) as index:
         for kind in KINDS:
-            answers = index.search_many(vectors=queries(kind), target="image", k=K)
+            answers = index.search_many(vectors=queries(folder, kind), target="image", k=K)
             rows = [{int(hit.item.row or 0) - 1 for hit in hits} for hits in answers]
-            wanted = exact(folder, queries(kind))
+            wanted = exact(base_of(folder), queries(folder, kind))
             shared = [len(a & set(b)) for a, b in zip(rows, wanted.tolist(), strict=True)]
             found[kind] = sum(shared) / (K * len(shared))
     return found
@@ -111,8 +120,11 @@ class BareFaiss:
 
     def __init__(self, folder: Path) -> None:
         """Load codebook and codes; FAISS's ids are row numbers."""
-        self._base = np.load(folder / "base.npy", mmap_mode="r")
-        with mmsearch.open(folder / "index", model=MODEL) as index, index._reader.view() as view:
+        self._base = base_of(folder)
+        with (
+            mmsearch.open(folder / "index", model=model_of(folder)) as index,
+            index._reader.view() as view,
+        ):
             info = next(iter(view.state.fields.values())).info
             self.recipe = info.recipe
             codes = [read_all(CheckedFile(index.path, s.codes)) for s in info.segments if s.codes]
@@ -159,9 +171,9 @@ class BareFaiss:
 
 def timings(folder: Path) -> tuple[Timing, Timing]:
     """Return how long bare FAISS takes, and mmsearch: in turns, after a round that warms up."""
-    asked = queries("text")
+    asked = queries(folder, "text")
     bare = BareFaiss(folder)
-    with mmsearch.open(folder / "index", model=MODEL) as index:
+    with mmsearch.open(folder / "index", model=model_of(folder)) as index:
 
         def ours(query: FloatArray) -> object:
             return index.search(vector=query, target="image", k=K)
@@ -192,10 +204,10 @@ def clock(function: Callable[[FloatArray], object], calls: Iterable[FloatArray])
 
 def opening(folder: Path) -> tuple[float, float, float]:
     """Return seconds to open, seconds of the first search, and bytes of memory after 100."""
-    asked = queries("text")[:100]
+    asked = queries(folder, "text")[:100]
     before = private_bytes()
     started = time.perf_counter()
-    index = mmsearch.open(folder / "index", model=MODEL)
+    index = mmsearch.open(folder / "index", model=model_of(folder))
     opened = time.perf_counter()
     index.search(vector=asked[0], target="image")
     searched = time.perf_counter()
@@ -225,7 +237,7 @@ def disk(folder: Path) -> tuple[int, int]:
 
 def figures(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the rows of the table."""
-    rows = len(np.load(folder / "base.npy", mmap_mode="r"))
+    rows, dim = base_of(folder).shape
     bare = BareFaiss(folder)
     yield "recipe, lists probed, candidates", f"{bare.recipe}, {bare.nprobe}, {DEPTH}"
     for kind, found in fresh(agreement, folder).items():
@@ -244,7 +256,7 @@ def figures(folder: Path) -> Iterator[tuple[str, str]]:
     yield "open / first search", f"{opened:.2f} / {first:.2f} s"
     yield "memory beyond FAISS's codes", f"{memory / rows - bare.code_bytes:.0f} bytes a vector"
     files, whole = disk(folder)
-    least = rows * (bare.code_bytes + 2 * DIM)
+    least = rows * (bare.code_bytes + 2 * dim)
     yield "disk: vectors and codes, as a multiple of their bare bytes", f"{files / least:.3f}"
     yield "disk: all", f"{whole / rows:,.0f} bytes a vector"
 
@@ -257,9 +269,12 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "base.npy").exists():
+            draw_vectors(folder, arguments.rows, SEED)
         if not (folder / "index").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            build(folder, arguments.rows)
+            with mmsearch.create(folder / "index", model=model_of(folder)) as index:
+                index.add_vectors(folder / "base.npy")
         for what, figure in figures(folder):
             print(f"| {what} | {figure} |", flush=True)
     print(describe())

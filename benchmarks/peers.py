@@ -34,13 +34,11 @@ from typing import Any
 
 import clip_like
 import numpy as np
-from ann import exact
+from ann import KINDS, base_of, draw_vectors, exact
 from machine import describe
 
-QUERIES = 1_000
 TUNING = 4_000
 """Text-like queries that mmsearch is tuned with, half of them to choose by."""
-KINDS = ("text", "image")
 TARGET = 0.95
 LEAST_ROWS = 50_001
 """mmsearch searches fewer exactly, and there is nothing to compare."""
@@ -152,22 +150,14 @@ def make_data(data: Path, rows: int, seed: int) -> None:
     """Write vectors, queries and exact answers, unless they are there."""
     if (data / "image_truth.npy").exists():
         return
-    (data / "vectors").mkdir(parents=True, exist_ok=True)
-    shape = (rows, clip_like.DIM)
-    base = np.lib.format.open_memmap(data / "vectors" / "base.npy", "w+", np.float16, shape)
-    start = 0
-    for block in clip_like.image_blocks(seed, rows):
-        base[start : start + len(block)] = block
-        start += len(block)
-    base.flush()
-    world = clip_like.make_world(seed)
+    vectors = data / "vectors"
+    vectors.mkdir(parents=True, exist_ok=True)
+    draw_vectors(vectors, rows, seed)
     tuning = np.random.default_rng((seed, 10**6, len(KINDS)))
-    np.save(data / "tuning.npy", world.texts(tuning, TUNING))
-    for number, kind in enumerate(KINDS):
-        rng = np.random.default_rng((seed, 10**6, number))  # ann.py's
-        asked = world.texts(rng, QUERIES) if kind == "text" else world.images(rng, QUERIES)
-        np.save(data / f"{kind}.npy", asked)
-        np.save(data / f"{kind}_truth.npy", exact(data / "vectors", asked))
+    np.save(data / "tuning.npy", clip_like.make_world(seed).texts(tuning, TUNING))
+    for kind in KINDS:
+        asked = (vectors / f"{kind}.npy").rename(data / f"{kind}.npy")
+        np.save(data / f"{kind}_truth.npy", exact(base_of(vectors), np.load(asked)))
 
 
 def python_of(engine: Engine, environments: Path) -> Path:

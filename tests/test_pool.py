@@ -108,12 +108,14 @@ def test_an_item_counts_by_its_best_chunk_of_each_field() -> None:
         (5, 1, 3.0, False),
         (3, 0, 2.0, True),
         (5, 1, 1.0, False),
+        (4, 1, -9.0, True),
         (6, 1, 9.0, False),  # nothing that could be a hit
     ]
     found = pool_of(rows).items()
     assert found.ids.tolist() == [3, 4, 5]
     assert found.places.tolist() == [3, 2, 0]
-    np.testing.assert_allclose(found.evidence, [2, 0.5, np.log(np.exp(2) + np.exp(3))], rtol=1e-6)
+    expected = [2, 0.5 + np.log1p(np.exp(-9)), 3 + np.log1p(np.exp(2))]
+    np.testing.assert_allclose(found.evidence, expected, rtol=1e-6)
 
 
 def test_a_pool_of_nothing_has_no_items() -> None:

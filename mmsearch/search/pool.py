@@ -56,20 +56,31 @@ class Pool:
     def items(self) -> Items:
         """Return the items that have a chunk that can be a hit.
 
-        In each modality an item counts by its best chunk, in whatever space. Their evidence is put
-        together as ``ln(exp(a) + exp(b))``: either part may be what was meant.
+        In each modality an item counts by its best chunk, in whatever space. The best part counts in
+        full, and each other one adds ``ln(1 + exp(evidence))``: what speaks for the item adds up,
+        and a part that does not takes nothing away.
         """
         owners = self.chunk_ids >> CHUNK_BITS
         order = np.lexsort((self.chunk_ids, -self.evidence, self.modalities, owners))
         best = order[_first(owners[order], self.modalities[order])]
         starts = np.flatnonzero(_first(owners[best]))
-        evidence = np.logaddexp.reduceat(self.evidence[best], starts) if len(best) else best
+        evidence = _together(self.evidence[best], starts)
         by_shown = np.lexsort(
             (self.chunk_ids[best], -self.evidence[best], ~self.shown[best], owners[best])
         )
         places = best[by_shown][starts]
         kept = self.shown[places]
-        return Items(owners[places][kept], evidence[kept].astype(np.float32), places[kept])
+        return Items(owners[places][kept], evidence[kept], places[kept])
+
+
+def _together(evidence: FloatArray, starts: NDArray[np.int64]) -> FloatArray:
+    """Return the evidence of items whose parts' evidence starts at some places."""
+    if not len(evidence):
+        return evidence
+    added = np.logaddexp(0, evidence)
+    most = np.maximum.reduceat(evidence, starts)
+    others = np.add.reduceat(added, starts) - np.maximum.reduceat(added, starts)
+    return np.asarray(most + others, np.float32)
 
 
 def _first(*sorted_keys: NDArray[np.int64]) -> NDArray[np.bool_]:
