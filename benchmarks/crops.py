@@ -32,7 +32,7 @@ def views(number: int, photos: Sequence[Picture], count: int, seed: int) -> list
     """A photo as a whole, and random crops of it."""
     picture, rng = read(photos[number].path), np.random.default_rng([seed, number])
     boxes = [crop(picture.size, LEAST, rng) for _ in range(count - 1)]
-    return [picture, *(picture.crop(tuple(map(round, box))) for box in boxes)]
+    return [picture, *(picture.crop(box) for box in boxes)]
 
 
 def embedded(

@@ -87,6 +87,10 @@ TemplateOption: TypeAlias = Annotated[
 DeviceOption: TypeAlias = Annotated[
     str | None, typer.Option(help="Such as cpu or cuda:1. [default: a GPU if there is one]")
 ]
+SearchDeviceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Compare vectors exactly on a GPU, such as cuda. [default: the CPU]"),
+]
 PrecisionOption: TypeAlias = Annotated[
     Literal["fp32", "bf16"] | None,
     typer.Option(help="Of the model's products. [default: bf16 on a GPU, else fp32]"),

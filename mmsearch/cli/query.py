@@ -16,6 +16,7 @@ from mmsearch.cli.options import (
     PrecisionOption,
     PreferOption,
     RerankOption,
+    SearchDeviceOption,
     TargetOption,
     TemplateOption,
     WhereOption,
@@ -91,6 +92,7 @@ def query(
     index: IndexOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
+    search_device: SearchDeviceOption = None,
 ) -> None:
     """Find what fits a text, a picture, a sound, or several of them together.
 
@@ -119,7 +121,9 @@ def query(
         raise typer.BadParameter(
             "--batch goes with no TEXT, --image, --audio, --exclude, --html or --heat"
         )
-    with open_index(locate_index(index), device=device, precision=precision) as opened:
+    with open_index(
+        locate_index(index), device=device, precision=precision, search_device=search_device
+    ) as opened:
         if batch is not None:
             from mmsearch.engine.batch import answers
 

@@ -387,4 +387,4 @@ class Index(Opened):
         try:
             return repair_index(self.path)
         finally:
-            self._reader = Reader(self.path)
+            self._reader = Reader(self.path, self._search_device)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
+from mmsearch.encode.compute import Compute
 from mmsearch.encode.itm import Matchers
 from mmsearch.encode.registry import lost_path
 from mmsearch.engine.bridging import banks, bridged
@@ -46,10 +47,12 @@ class Opened(Closing):
         device: str | None = None,
         precision: str | None = None,
         compile: bool = False,
+        search_device: str | None = None,
     ) -> None:
         """Open an index; see :func:`mmsearch.open`."""
         self.path = Path(path)
-        self._reader = Reader(self.path)
+        self._search_device = Compute(search_device).device if search_device else None
+        self._reader = Reader(self.path, self._search_device)
         self._given_model = model
         self._load_model = partial(load_model, device=device, precision=precision, compile=compile)
         self._matchers = Matchers(device, precision, compile)

@@ -74,6 +74,7 @@ def open_index(
     device: str | None = None,
     precision: str | None = None,
     compile: bool = False,
+    search_device: str | None = None,
 ) -> Index:
     """Open an index.
 
@@ -83,13 +84,24 @@ def open_index(
         device: What the model runs on; a GPU if there is one by default.
         precision: ``fp32`` or ``bf16``; bf16 on a GPU by default.
         compile: See :func:`create`.
+        search_device: Where vectors are compared, such as ``cuda``: fields that have room in its
+            memory, 2 bytes a dimension, are copied there when first searched, and searched
+            exactly. By default the CPU, through FAISS.
 
     Raises:
+        UsageError: There is no such device.
         IndexNotFoundError: There is none.
         IndexFormatError: A newer version of mmsearch wrote it.
         DamagedIndexError: It is damaged.
     """
-    index = Index(path, model, device=device, precision=precision, compile=compile)
+    index = Index(
+        path,
+        model,
+        device=device,
+        precision=precision,
+        compile=compile,
+        search_device=search_device,
+    )
     try:
         index.info()
     except BaseException:

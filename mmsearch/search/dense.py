@@ -10,6 +10,7 @@ from mmsearch.records import FloatArray
 from mmsearch.search.effort import Effort
 from mmsearch.search.hubs import Hubs, corrected
 from mmsearch.store.field import Field, Selection
+from mmsearch.store.on_device import OnDevice
 
 EXACT_CANDIDATES = 20_000
 _EXACT_SHARE = 8
@@ -44,9 +45,9 @@ def find_candidates(
 ) -> list[Candidates]:
     """Return for each query the best allowed rows of a field, as many as the effort is deep.
 
-    Exact where the field has no codebook or the filter leaves few rows; else the rows that the
-    quantised index proposes, scored exactly on their float16 vectors. A depth of all rows is exact
-    too, so whoever asks on gets everything.
+    Exact where the field is on a device, has no codebook or the filter leaves few rows; else the
+    rows that the quantised index proposes, scored exactly on their float16 vectors. A depth of all
+    rows is exact too, so whoever asks on gets everything.
 
     Args:
         field: What to search.
@@ -57,6 +58,8 @@ def find_candidates(
     """
     depth = effort.depth
     hubs = [None] * len(queries) if hubs is None else hubs
+    if field.on_device is not None:
+        return _found_on(field.on_device, field, queries, depth, allowed, hubs)
     if field.info.codebook is None:
         return [*_scan(field, queries, depth, allowed, hubs)]
     if allowed.count <= max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE)):
@@ -102,6 +105,30 @@ def _scan(
             near = rows[_near_top(scores, depth, margin * length)]
             best = _best(field, near, depth, query, mine)
             yield replace(best, exhausted=depth >= len(rows))
+
+
+def _found_on(
+    device: OnDevice,
+    field: Field,
+    queries: FloatArray,
+    depth: int,
+    allowed: Selection,
+    hubs: Sequence[Hubs | None],
+) -> list[Candidates]:
+    """Have a device say which rows may be among the best, and score those again."""
+    near: dict[int, NDArray[np.int64]] = {}
+    for mine in {id(one): one for one in hubs}.values():
+        bias = None if mine is None else mine.bias(np.arange(field.rows))
+        some = [number for number, one in enumerate(hubs) if one is mine]
+        for at in range(0, len(some), _BLOCK_QUERIES):
+            block = some[at : at + _BLOCK_QUERIES]
+            found = device.near_top(queries[block], depth, allowed.mask, bias)
+            near |= zip(block, found, strict=True)
+    best = (
+        _best(field, near[number], depth, query, hubs[number])
+        for number, query in enumerate(queries)
+    )
+    return [replace(one, exhausted=depth >= allowed.count) for one in best]
 
 
 def _near_top(scores: FloatArray, count: int, margin: float) -> NDArray[np.int64]:

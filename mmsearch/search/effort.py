@@ -51,7 +51,7 @@ def effort(field: Field, asked: Collection[Modality]) -> Effort:
         asked: The modalities of the queries; none where they are not known. If they are not of
             one that was tuned for, the most of the tunings is returned.
     """
-    if field.ann is None:
+    if field.on_device is not None or field.ann is None:
         return Effort(1, _SCANNED_DEPTH)
     tunings = [one for one in field.info.tunings if one.recipe == field.info.recipe]
     fitting = [one for one in tunings if set(asked) == {one.asked}] or tunings

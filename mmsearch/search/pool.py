@@ -56,9 +56,9 @@ class Pool:
     def items(self) -> Items:
         """Return the items that have a chunk that can be a hit.
 
-        In each modality an item counts by its best chunk, in whatever space. The best part counts in
-        full, and each other one adds ``ln(1 + exp(evidence))``: what speaks for the item adds up,
-        and a part that does not takes nothing away.
+        In each modality an item counts by its best chunk, in whatever space. The best part counts
+        in full, and each other one adds ``ln(1 + exp(evidence))``: what speaks for the item adds
+        up, and a part that does not takes nothing away.
         """
         owners = self.chunk_ids >> CHUNK_BITS
         order = np.lexsort((self.chunk_ids, -self.evidence, self.modalities, owners))

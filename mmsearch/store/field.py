@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,13 @@ from mmsearch.store.files import CheckedFile, FileInfo
 from mmsearch.store.manifest import FieldInfo
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.nearness import Nearness, load_bank, read_bank
+from mmsearch.store.on_device import OnDevice, fits
 from mmsearch.store.once import computed_once
 from mmsearch.store.runs import Run, Runs, load_runs
 from mmsearch.store.segment import Segment
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Selection:
@@ -49,8 +54,20 @@ class Field:
         nearness: By the modality of queries, how near the rows are to what those usually are.
     """
 
-    def __init__(self, folder: Path, info: FieldInfo, previous: "Field | None" = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        info: FieldInfo,
+        previous: "Field | None" = None,
+        device: "torch.device | None" = None,
+    ) -> None:
         """Open the segments, those of ``previous`` that are still part of the field again.
+
+        Args:
+            folder: The index folder.
+            info: What the manifest says of the field.
+            previous: An earlier state of it.
+            device: Where searches compute, if not in FAISS.
 
         Raises:
             FileNotFoundError: A writer has replaced one since the manifest was read.
@@ -58,9 +75,10 @@ class Field:
         """
         self.info = info
         self._folder = folder
+        self._device = device
         opened = {s.info.vectors: s for s in previous.segments} if previous else {}
         self.segments: list[Segment] = [
-            opened.get(segment.vectors) or Segment(folder, segment, info.dim)
+            opened.get(segment.vectors) or Segment(folder, segment, info.dim, device)
             for segment in info.segments
         ]
         self._codes = [CheckedFile(folder, s.codes) for s in info.segments if s.codes]
@@ -164,6 +182,17 @@ class Field:
     def longest(self) -> float:
         """The length of the longest vector of the matrix."""
         return float(np.sqrt(np.vecdot(self.matrix, self.matrix).max(initial=0)))
+
+    @computed_once
+    def on_device(self) -> OnDevice | None:
+        """All vectors on the device; None without one, and where they have no room on it."""
+        if self._device is None or not self.rows:
+            return None
+        held = [segment for segment in self.segments if "on_device" in vars(segment)]
+        missing = self.rows - sum(segment.rows for segment in held)
+        if not fits(2 * self.info.dim * missing, self._device):
+            return None
+        return OnDevice([segment.on_device for segment in self.segments])
 
     @computed_once
     def ann(self) -> Runs | None:

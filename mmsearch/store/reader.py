@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import Snapshot
 from mmsearch.store.scorers import StoredScorer
 from mmsearch.store.spare import SPARE
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 BACKGROUND_ROWS = 500
@@ -44,14 +47,19 @@ class State:
     """The opened files of one commit; immutable, shared by the views of all threads."""
 
     def __init__(
-        self, folder: Path, manifest: Manifest, transaction_id: int, previous: "State | None"
+        self,
+        folder: Path,
+        manifest: Manifest,
+        transaction_id: int,
+        previous: "State | None",
+        device: "torch.device | None",
     ) -> None:
         self.manifest = manifest
         self.transaction_id = transaction_id
         self._dead: NDArray[np.int64] | None = None
         before = previous.fields if previous else {}
         self.fields: dict[FieldName, Field] = {
-            info.name: Field(folder, info, before.get(info.name))
+            info.name: Field(folder, info, before.get(info.name), device)
             if info.name not in before or before[info.name].info != info
             else before[info.name]
             for info in manifest.fields
@@ -161,8 +169,12 @@ class View:
 class Reader:
     """Opens an index for reading; thread-safe."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: "torch.device | None" = None) -> None:
         """Open the index.
+
+        Args:
+            folder: Its folder.
+            device: Where searches compute, for fields that have room there.
 
         Raises:
             IndexNotFoundError: There is none.
@@ -175,6 +187,7 @@ class Reader:
                 f"{folder}: there is no index here; make one with `mmsearch index PATH`"
             )
         self.folder = folder
+        self._device = device
         self.environment: Environment = acquire(folder)
         self._lock = threading.Lock()
         self._state: State | None = None
@@ -230,7 +243,9 @@ class Reader:
     def _state_of(self, manifest: Manifest, transaction_id: int) -> State:
         with self._lock:
             if self._state is None or self._state.transaction_id != transaction_id:
-                self._state = State(self.folder, manifest, transaction_id, self._state)
+                self._state = State(
+                    self.folder, manifest, transaction_id, self._state, self._device
+                )
             return self._state
 
     def close(self) -> None:

@@ -6,12 +6,17 @@ The file is the ids, (rows,) int64 ascending, padded to a whole block, then the 
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.store.files import BLOCK_BYTES, CheckedFile, FileInfo, block_span, write_file
 from mmsearch.store.manifest import SegmentInfo
+from mmsearch.store.once import computed_once
+
+if TYPE_CHECKING:
+    import torch
 
 _STREAM_ROWS = 8192
 
@@ -19,8 +24,16 @@ _STREAM_ROWS = 8192
 class Segment:
     """An opened segment."""
 
-    def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
+    def __init__(
+        self, folder: Path, info: SegmentInfo, dim: int, device: "torch.device | None" = None
+    ) -> None:
         """Map the file and check its ids.
+
+        Args:
+            folder: The index folder.
+            info: What the manifest says of it.
+            dim: Of its vectors.
+            device: Where it may be copied to.
 
         Raises:
             FileNotFoundError: A writer has replaced it since the manifest was read.
@@ -29,6 +42,7 @@ class Segment:
         self.info = info
         self.rows = info.rows
         self.dim = dim
+        self._device = device
         self.file = CheckedFile(folder, info.vectors)
         self.ids: NDArray[np.int64] = self.file.read(0, 8 * info.rows).view(np.int64)
         self._start = _padded(8 * info.rows)
@@ -62,6 +76,18 @@ class Segment:
             vectors = self._vectors[some]  # a copy
             self.file.release(blocks)
             yield self.ids[some], vectors
+
+    @computed_once
+    def on_device(self) -> "torch.Tensor":
+        """All vectors on the device, (rows, dim) float16, checked."""
+        import torch
+
+        copy = torch.empty((self.rows, self.dim), dtype=torch.float16, device=self._device)
+        start = 0
+        for _, vectors in self.blocks():
+            copy[start : start + len(vectors)] = torch.from_numpy(vectors)
+            start += len(vectors)
+        return copy
 
     def rows_in(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows whose vectors lie, or begin or end, in some blocks of the file."""
