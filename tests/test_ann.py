@@ -29,7 +29,7 @@ OPQ = pytest.param("OPQ2_4,IVF4,PQ2", marks=pytest.mark.soak)  # 12 s on a busy 
         "PQ16x4fsr",
         "IVF16,PQ8x4fs,RFlat",
         "IVF16,PQ8,RFlat",
-        "IVF16,RaBitQ",
+        "IVF16,RaBitQfs",
         "IDMap,IVF16,PQ8",
         "IVF0,PQ8",
         "IVF16,PQ7",
@@ -48,8 +48,11 @@ FAST = ["OPQ8,IVF4,PQ8x4", "IVF4,PQ8x4", "PCA8,IVF4,PQ4x4"]
 """Codes of 4 bits, which are arranged for fast scan."""
 
 
+RABITQ = ["IVF4,RaBitQ", "RR16,IVF4,RaBitQ4"]
+
+
 @pytest.mark.parametrize(
-    "recipe", ["IVF16,PQ8", "IVF4,SQ8", "IVF4,Flat", "PCA8,IVF4,PQ4", OPQ, *FAST]
+    "recipe", ["IVF16,PQ8", "IVF4,SQ8", "IVF4,Flat", "PCA8,IVF4,PQ4", OPQ, *FAST, *RABITQ]
 )
 def test_codes_added_in_pieces_find_their_own_vectors(
     recipe: str, capfd: pytest.CaptureFixture[str]

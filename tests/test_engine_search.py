@@ -412,7 +412,7 @@ def test_search_is_thread_safe_while_another_thread_adds_and_compacts(index: Ind
     assert failures == []
 
 
-RECIPES = ["IVF8,PQ8", "PCA16,IVF8,PQ8", "OPQ8,IVF8,PQ8x4"]
+RECIPES = ["IVF8,PQ8", "PCA16,IVF8,PQ8", "OPQ8,IVF8,PQ8x4", "IVF8,RaBitQ"]
 
 
 @pytest.fixture(scope="module", params=RECIPES)

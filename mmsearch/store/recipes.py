@@ -18,7 +18,13 @@ work, the first 64 of 4,096 lists hold 0.01 more of what text-like queries are f
 (`benchmarks/ann.py`'s vectors)."""
 _CENTROIDS = 256
 """A product quantiser with 8 bits a code has this many centroids and needs as many rows."""
-_KEPT = {"IndexPreTransform", "IndexIVFPQ", "IndexIVFFlat", "IndexIVFScalarQuantizer"}
+_KEPT = {
+    "IndexPreTransform",
+    "IndexIVFPQ",
+    "IndexIVFRaBitQ",
+    "IndexIVFFlat",
+    "IndexIVFScalarQuantizer",
+}
 """Fast-scan codes end the process in ``add_sa_codes`` (FAISS 1.15); others were not tried."""
 
 
@@ -90,7 +96,9 @@ def check_recipe(recipe: str, dim: int | None = None) -> None:
         )
     if not kinds <= _KEPT:
         kind = ", ".join(sorted(kinds - _KEPT))
-        raise UsageError(f"recipe {recipe!r}: codes of {kind} cannot be kept; use PQ, SQ or Flat")
+        raise UsageError(
+            f"recipe {recipe!r}: codes of {kind} cannot be kept; use PQ, RaBitQ, SQ or Flat"
+        )
 
 
 def nlist_of(recipe: str) -> int | None:
@@ -119,5 +127,8 @@ def untrained(recipe: str, dim: int) -> Any:
     """
     faiss = load_faiss()
     index = faiss.index_factory(dim, recipe, faiss.METRIC_L2)
-    index.metric_type = inverted_file(index).metric_type = faiss.METRIC_INNER_PRODUCT
+    ivf = faiss.downcast_index(inverted_file(index))
+    index.metric_type = ivf.metric_type = faiss.METRIC_INNER_PRODUCT
+    if hasattr(ivf, "rabitq"):
+        ivf.rabitq.metric_type = faiss.METRIC_INNER_PRODUCT
     return index
