@@ -57,11 +57,11 @@ class Asked:
     about: Sequence[int]
 
 
-def photo(number: int, picture: Picture, *captions: str) -> Item:
-    """A picture that its name says nothing of, with captions."""
+def photo(number: int, picture: Picture, *captions: str, title: str = "photo") -> Item:
+    """A picture that its name says nothing of, unless it has a title, with captions."""
     parts = [Part("photo", IMAGE, path=str(picture.path))]
     parts += [Part(f"caption{n}", TEXT, text=text) for n, text in enumerate(captions)]
-    return Item(f"p{number}", tuple(parts), columns={"title": "photo"})
+    return Item(f"p{number}", tuple(parts), columns={"title": title})
 
 
 def caption(name: str, text: str) -> Item:
@@ -164,20 +164,27 @@ def directions(folder: Path, model: Model, data: Path, dev: Sequence[Picture]) -
 
 
 def visible(folder: Path, model: Model, report: Sequence[Picture]) -> None:
-    """One caption of each photo in the index, the four others ask."""
+    """One caption of each photo in the index, or as its title; the four others ask."""
     asked = captions(report, first=1)
-    items = [photo(n, picture, picture.texts[0]) for n, picture in enumerate(report)]
-    with index_of(folder / "visible", model, items) as index:
-        found = {"BM25 alone": figures(by_words(index, asked), asked)}
-        found |= {
+    captioned = [photo(n, picture, picture.texts[0]) for n, picture in enumerate(report)]
+    with index_of(folder / "captioned", model, captioned) as index:
+        alone = {
             "photos' vectors alone": settings(index, asked, IMAGE, "none")["none"],
             "captions' vectors alone": settings(index, asked, TEXT, "none")["none"],
         }
-        compared(
-            "captions to captioned photos",
-            found | settings(index, asked, IMAGE, "rrf", "convex", QBNORM),
-        )
+        fused("captions to captioned photos", index, asked, alone)
         calibrated("text->captioned image", search(index, asked, target=IMAGE), asked)
+    titled = [photo(n, picture, title=picture.texts[0]) for n, picture in enumerate(report)]
+    with index_of(folder / "titled", model, titled) as index:
+        alone = {"photos' vectors alone": settings(index, asked, IMAGE, "none")["none"]}
+        fused("captions to photos with a title", index, asked, alone)
+        calibrated("text->titled image", search(index, asked, target=IMAGE), asked)
+
+
+def fused(title: str, index: Index, asked: Asked, alone: Mapping[str, Values]) -> None:
+    """Print what words find, what vectors find, and what scorers make of both."""
+    words = {"BM25 alone": figures(by_words(index, asked), asked)}
+    compared(title, words | alone | settings(index, asked, IMAGE, "rrf", "convex", QBNORM))
 
 
 def by_words(index: Index, asked: Asked) -> list[list[str]]:

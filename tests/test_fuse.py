@@ -41,26 +41,28 @@ def test_evidence_alone_is_none() -> None:
 
 def test_convex_counts_the_best_match_of_words_whole() -> None:
     some = signals([1, 3, 2, 1], [0.2, 0, 0.4, 0.4])
-    np.testing.assert_allclose(score("convex", some), np.array([1 + 1.5, 3, 2 + 3, 1 + 3]) - 2)
+    np.testing.assert_allclose(score("convex", some), np.array([1 + 1, 3, 2 + 2, 1 + 2]) - 1)
     doubled = signals([1, 3, 2, 1], [0.4, 0, 0.8, 0.8])
     np.testing.assert_allclose(score("convex", doubled), score("convex", some))
 
 
 def test_words_that_are_hardly_found_hardly_count() -> None:
     some = signals([1, 3, 2], [0, 0, 0.02])
-    expected = np.array([1, 3, 2 + 3 * 0.2**2]) - 2 * 0.2**2
+    expected = np.array([1, 3, 2 + 2 * 0.2**2]) - 0.2**2
     np.testing.assert_allclose(score("convex", some), expected, rtol=1e-6)
     nothing = signals([1, 3, 2], [0, 0, 0])
     assert score("convex", nothing).tolist() == [1, 3, 2]
 
 
-def test_what_has_no_text_does_not_lose_by_lacking_words() -> None:
-    some = signals([1, 1, 1], [0.5, 0, 0])
-    mixed = replace(some, worded=np.array([True, True, False]))
-    assert score("convex", mixed).tolist() == [1 + 3 - 2, 1 - 2, 1]
+def test_words_count_more_where_no_vector_says_the_same_and_do_not_lack_there() -> None:
+    some = signals([1, 1, 1, 1], [0.5, 0, 0, 0.25])
+    mixed = replace(some, worded=np.array([True, True, False, False]))
+    assert score("convex", mixed).tolist() == [1 + 2 - 1, 1 - 1, 1, 1 + 3]
     np.testing.assert_array_equal(score("rrf", mixed), score("rrf", some))
     common = replace(mixed, unfound=0.5)  # more texts hold the words than were looked for
-    assert score("convex", common).tolist() == [1 + 3 - 2, 1 + 3 - 2, 1]
+    assert score("convex", common).tolist() == [1 + 2 - 1, 1 + 2 - 1, 1, 1 + 3]
+    partly = replace(common, whole=False)  # a picture asks, too
+    assert score("convex", partly).tolist() == [1 + 2, 1, 1, 1 + 3]
 
 
 def test_rrf_sums_reciprocal_ranks() -> None:

@@ -81,14 +81,15 @@ class Found:
     ) -> "Found":
         """Put the items of a pool together with what words say of some of them, by id.
 
-        ``worded`` says for each item id whether it has a text.
+        ``worded`` says for each item id whether it has a text with a vector.
         """
         items = pool.items()
         lexical = np.zeros(len(items.ids), np.float32)
         if words.scores:
             lexical[:] = [words.scores.get(i, 0.0) for i in items.ids.tolist()]
         own = pool.evidence[items.places]
-        signals = Signals(own, items.evidence, lexical, worded[items.ids], words.unfound)
+        whole = not asked.is_composed
+        signals = Signals(own, items.evidence, lexical, worded[items.ids], words.unfound, whole)
         return Found(number, asked, request.targets, probes, pool, items, signals)
 
     @cached_property

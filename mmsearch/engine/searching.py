@@ -62,8 +62,8 @@ def run_search(
         return list(zip(words, looked, strict=True))
 
     approximate = {name.modality for name in asked[0].bridged}
-    fields = () if asked[0].is_composed else view.state.fields
-    worded = view.holders(frozenset(name for name in fields if name.modality is Modality.TEXT))
+    texts = (name for name in view.state.fields if name.modality is Modality.TEXT)
+    worded = view.holders(frozenset(texts))
     answers = Answers(view, request, score, approximate)
     with _in_blocks(find, len(asked)) as found:
         pools = (

@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
 
-LEXICAL_WEIGHT = 3.0
-"""Log-odds that the best match of a query's words is worth: what a logistic regression gives, see
-:mod:`mmsearch.fuse.relevance`. By nDCG@10, 1 to 2 are 0.005 better where captions have vectors, 6
-to 8 are 0.09 better where they have none (Flickr8k's dev split, images 1 to 500, `mini-1`)."""
-WORDLESS = 2.0
-"""Log-odds that a text loses by not having the query's words, if others have them: what has no text
-could not have had them, and loses nothing. From the same regressions; of 0 to 4, 2 is best for
-photos, captions and sounds in one list (images 1 to 500)."""
+WORDS = 2.0
+"""Log-odds that the best match of a query's words is worth in an item whose texts have vectors,
+which have said most of it already."""
+WORDS_ALONE = 6.0
+"""The same in what is only named: a picture with a title, tags or a telling file name."""
+WORDLESS = 1.0
+"""Log-odds that an item whose texts have vectors loses by lacking the words: what has no text could
+not have had them. With these three, and `mini-2`, nDCG@10 on images 1 to 500 of Flickr8k's dev
+split is 0.725 for photos with captions and 0.613 for photos with titles, where one weight of 3 and
+a loss of 2 had 0.723 and 0.552; in lists with captions and sounds it is the same."""
 LEXICAL_FLOOR = 0.1
 """A query whose words are found no better than so counts by the square of how well: it was a common
 word, or a letter in the name of a file."""
@@ -35,10 +37,10 @@ class Signals:
         own: (n,) float32: log-odds by the vector of what would be the hit.
         evidence: (n,) float32: log-odds by the vectors of all the item's parts.
         lexical: (n,) float32: BM25 as a share of the query's best possible, 0 to 1.
-        worded: (n,) bool: whether the item has a text that words could have been found in; nobody
-            has where words are only a part of what is asked.
+        worded: (n,) bool: whether the item has a text with a vector.
         unfound: What a text may have that was not found: the BM25 of the last that was, where no
             more were looked for.
+        whole: Whether words are all that is asked: to lack a part of it costs nothing.
     """
 
     own: FloatArray
@@ -46,6 +48,7 @@ class Signals:
     lexical: FloatArray
     worded: NDArray[np.bool_]
     unfound: float = 0.0
+    whole: bool = True
 
 
 Shares: TypeAlias = Mapping[str, FloatArray]
@@ -58,16 +61,19 @@ def by_evidence(signals: Signals) -> Shares:
 
 
 def convex(signals: Signals) -> Shares:
-    """``evidence + strength² · (LEXICAL_WEIGHT · BM25 / best BM25 - WORDLESS · worded)``.
+    """``evidence + strength² · (weight · BM25 / best BM25 - WORDLESS)``.
 
-    Up to a factor the convex combination of Bruch et al. (arXiv 2210.11934): BM25 scaled to its
-    range for the query, and evidence, which is on one scale for all queries. The strength is 1
-    where words are found well, see :func:`lexical_strength`. Among texts the last term changes no
-    order; it is what lets pictures without a text compare with them.
+    The weight is ``WORDS``, or ``WORDS_ALONE`` for an item without a text that has a vector, which
+    loses nothing. Up to a factor the convex combination of Bruch et al. (arXiv 2210.11934): BM25
+    scaled to its range for the query, and evidence, which is on one scale for all queries. The
+    strength is 1 where words are found well, see :func:`lexical_strength`. Among texts the last
+    term changes no order; it is what lets pictures without a text compare with them.
     """
-    worded, best = signals.worded, float(signals.lexical.max(initial=0)) or 1.0
-    lexical = np.where(worded, np.maximum(signals.lexical, signals.unfound), signals.lexical)
-    words = LEXICAL_WEIGHT / best * lexical - np.where(worded, WORDLESS, 0)
+    best = float(signals.lexical.max(initial=0)) or 1.0
+    judged = signals.worded & signals.whole
+    lexical = np.where(judged, np.maximum(signals.lexical, signals.unfound), signals.lexical)
+    weights = np.where(signals.worded, WORDS, WORDS_ALONE)
+    words = weights / best * lexical - np.where(judged, WORDLESS, 0)
     strength = np.float32(lexical_strength(signals))
     return {**by_evidence(signals), "words": strength**2 * np.asarray(words, np.float32)}
 

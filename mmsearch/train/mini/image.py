@@ -69,7 +69,7 @@ class ImageTask:
         pairs: Views with texts.
         seed: Of every random choice.
         device: Where to train.
-        steps: How many there will be.
+        steps: Over how many the views grow; of 0 they are as large as ever from the start.
     """
 
     views: Views
@@ -99,7 +99,7 @@ class ImageTask:
         pixels, maps = jitter(
             torch.from_numpy(self.views.pixels(numbers)).to(self.device),
             torch.from_numpy(self.views.maps(numbers)).to(self.device),
-            next(side for share, side in SIDES if step < share * self.steps),
+            next((side for share, side in SIDES if step < share * self.steps), SIDES[-1][1]),
             rng,
         )
         fold = torch.from_numpy(self.fold[numbers]).to(self.device)

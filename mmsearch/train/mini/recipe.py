@@ -58,6 +58,8 @@ DRAWINGS = 2000
 HEADS_PLAN = Plan(steps=400, learning_rate=3e-3, weight_decay=0.1, clip_norm=100.0)
 AUDIO_PLAN = Plan(steps=1_500, learning_rate=2e-3, weight_decay=0.05)
 IMAGE_PLAN = Plan(steps=4_000, learning_rate=2e-3, weight_decay=0.05, checkpoint_s=300)
+RESTART_PLAN = replace(IMAGE_PLAN, steps=2_800, learning_rate=1.2e-3)
+"""A second cosine from where the first has ended (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ class Recipe:
         device = Compute().device
         task = ImageTask(self.views, heads, fold, vectors, pairs, self.seed, device, plan.steps)
         train(task, plan, self.home / "image")
+        task.seed, task.steps = self.seed + 1, 0
+        train(task, replace(RESTART_PLAN, seed=task.seed), self.home / "image-restart")
         return task
 
     @cached_property
