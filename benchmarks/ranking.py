@@ -1,10 +1,10 @@
 """How well hits are ranked: what each signal gains, and whether relevance is a probability.
 
-Run: ``python benchmarks/ranking.py [--model DIR] [--data DIR] [--fit]``; prints tables. DIR is a
-folder of weights of `mini` that have not seen the Flickr8k dev split; by default the shipped ones.
+Run: ``python benchmarks/ranking.py [--model DIR] [--data DIR]``; prints tables. DIR is a folder of
+weights of `mini` that have not seen the Flickr8k dev split; by default the shipped ones.
 
-The first 500 photos of that split are what constants were chosen by (``--fit`` prints what a
-logistic regression makes of them), the other 500 are what is told here. p-values are of a paired
+The first 500 photos of that split are what constants were chosen by (``ranking_fit.py``), the other
+500 are what is told here. p-values are of a paired
 randomisation test over photos, the five captions of one together.
 """
 
@@ -33,7 +33,7 @@ from mmsearch.metrics import (
     measure_queries,
     paired_differences,
 )
-from mmsearch.search.evidence import Line, line
+from mmsearch.search.evidence import line
 from mmsearch.search.hubs import HubCorrection
 from mmsearch.search.pool import pooled
 from mmsearch.search.probing import Chunks
@@ -281,66 +281,6 @@ def calibrated(direction: str, found: Sequence[Sequence[Hit]], asked: Asked) -> 
         print(f"  nothing at {threshold}: precision {precision:.3f}, recall {recall:.3f}")
 
 
-def fitted(values: Values, right: NDArray[np.bool_]) -> Line:
-    """A logistic regression of one variable by Newton's method."""
-    rows, weights = np.stack([np.ones_like(values), values], axis=1), np.zeros(2)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-rows @ weights))
-        hessian = (rows * (p * (1 - p))[:, None]).T @ rows + 1e-6 * np.eye(2)
-        weights -= np.linalg.solve(hessian, rows.T @ (p - right))
-    return Line(*weights.tolist())
-
-
-def fit(folder: Path, model: Model, dev: Sequence[Picture]) -> None:
-    """Print the constants that the first half would have chosen."""
-    tune, other = dev[:HALF], dev[HALF:]
-    gallery = [photo(n, picture) for n, picture in enumerate(tune)]
-    texts = [caption(f"c{n}.0", p.texts[0]) for n, p in enumerate(tune)]
-    every = [caption(f"c{n}.{m}", t) for n, p in enumerate(tune) for m, t in enumerate(p.texts)]
-    pictures = [photo(HALF + n, picture) for n, picture in enumerate(other)]
-    asked = captions(tune)
-    with index_of(folder / "fit0", model, gallery) as index:
-        for hubs in HubCorrection:
-            found = search(index, asked, target=IMAGE, hubs=hubs)
-            told(f"text->image, {hubs}", found, asked, (TEXT,), IMAGE, len(gallery))
-    asked = captions(tune, relevant="c{}.0", first=1)
-    with index_of(folder / "fit1", model, texts) as index:
-        found = search(index, asked, target=TEXT, rerank="none")
-        told("text->text", found, asked, (TEXT,), TEXT, len(texts))
-    asked = photos(tune)
-    with index_of(folder / "fit2", model, [*every, *pictures]) as index:
-        for hubs in HubCorrection:
-            found = search(index, asked, target=TEXT, hubs=hubs)
-            told(f"image->text, {hubs}", found, asked, (IMAGE,), TEXT, len(every))
-    asked = captions(tune, first=1)
-    items = [photo(n, picture, picture.texts[0]) for n, picture in enumerate(tune)]
-    with index_of(folder / "fit3", model, items) as index:
-        found = [hits[:10] for hits in search(index, asked, target=IMAGE)]
-    scores = np.array([hit.score for hits in found for hit in hits]) - np.log(HALF)
-    print("relevance where words are found:", fitted(scores, outcomes(found, asked.relevant)[1]))
-
-
-def told(
-    title: str,
-    found: Sequence[Sequence[Hit]],
-    asked: Asked,
-    kind: Sequence[Modality],
-    searched: Modality,
-    gallery: int,
-) -> None:
-    """Print how evidence rises with a standing, and relevance with evidence."""
-    used = line(kind, searched)
-    scores = np.array([hit.score for hits in found for hit in hits])
-    right = np.array(
-        [h.item.source in r for hits, r in zip(found, asked.relevant, strict=True) for h in hits]
-    )
-    offset, slope = fitted((scores - used.offset) / used.slope, right)
-    print(f"{title}: Line({offset + np.log(gallery):.2f}, {slope:.2f})")
-    first = [hits[:10] for hits in found]
-    ten = np.array([hit.score for hits in first for hit in hits]) - np.log(gallery)
-    print(f"  relevance of its first ten: {fitted(ten, outcomes(first, asked.relevant)[1])}")
-
-
 def speed() -> None:
     """Print what scoring 200 candidates takes on one core."""
     rng = np.random.default_rng(0)
@@ -359,20 +299,21 @@ def speed() -> None:
     print(f"\nscoring 200 items of two fields: {time.perf_counter() - started:.3f} ms")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options(description: str | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--fit", action="store_true")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = options(__doc__)
     model = load_model(arguments.model)
     dev = flickr(arguments.data, "dev")
     with TemporaryDirectory() as name:
         folder = Path(name)
-        if arguments.fit:
-            fit(folder, model, dev)
-            return
         directions(folder, model, arguments.data, dev)
         visible(folder, model, dev[HALF:])
         mixed(folder, model, arguments.data, dev[HALF:])

@@ -10,7 +10,7 @@ _OFFSETS = (-0.2, -0.5)
 _SLOPE = 0.8
 """Logistic regressions (Platt 1999) on the ten first answers to captions among 500 photos of
 Flickr8k's dev split, `mini-2`: where none of a query's words are found, and where they are found
-in other captions of the photos. Refitted by `benchmarks/ranking.py`."""
+in other captions of the photos. Refitted by `benchmarks/ranking_fit.py`."""
 
 
 def relevance(convex_scores: FloatArray, strength: float, gallery: int) -> FloatArray:

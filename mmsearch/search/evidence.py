@@ -28,8 +28,8 @@ _ACROSS = Line(-1.9, 1.85)
 _PHOTO_TO_CAPTION = Line(0.8, 1.5)
 """Logistic regressions (Platt 1999) on the first 100 answers among 500 photos of Flickr8k's dev
 split with `mini-2`: captions to other captions, captions to photos (corrected for hubs), photos to
-captions; refitted by `benchmarks/ranking.py`. Pairs with sounds were not measured: they count like
-texts and pictures, and queries within any modality like captions."""
+captions; refitted by `benchmarks/ranking_fit.py`. Pairs with sounds were not measured: they count
+like texts and pictures, and queries within any modality like captions."""
 
 
 def line(asked: Collection[Modality], searched: Modality) -> Line:
