@@ -270,7 +270,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "base.npy").exists():
+        if not (folder / f"{KINDS[-1]}.npy").exists():
             draw_vectors(folder, arguments.rows, SEED)
         if not (folder / "index").exists():
             with mmsearch.create(folder / "index", model=model_of(folder)) as index:

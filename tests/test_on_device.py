@@ -94,13 +94,14 @@ def test_scores_are_corrected_for_hubs_there_too(
     monkeypatch.setattr(hubs, "LEAST", 40)
     index = make_index(recipe=RECIPE)
     for seed, modality in enumerate((Modality.IMAGE, Modality.TEXT)):
-        add(index, tmp_path, modality, 60, seed)
+        add(index, tmp_path, modality, 300, seed)
     monkeypatch.setattr(effort, "FIRST_DEPTH", 10_000)
     with mmsearch.open(index.path, model=fake_model(), search_device="cpu") as opened:
-        for way in ("nnn", "qbnorm"):
-            found = answers(opened, target="image", hubs=way)
-            assert found == answers(index, target="image", hubs=way)
-            assert found != answers(index, target="image", hubs="none")
+        found = answers(opened, target="image")
+        assert found == answers(index, target="image")
+        assert found != answers(index, target="image", hubs="none")
+        with pytest.raises(UsageError, match="hubs qbnorm: not with a search device"):
+            opened.search(QUERIES[0], target="image", hubs="qbnorm")
 
 
 def field_of(index: Index) -> Field:

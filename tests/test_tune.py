@@ -114,6 +114,16 @@ def test_the_cheapest_effort_that_keeps_the_target_is_chosen() -> None:
     assert cheapest(tried, 0.995, seconds.__getitem__) is None
 
 
+def test_tuning_and_its_check_are_of_searches_without_a_device(folder: Path) -> None:
+    with mmsearch.open(folder, model=fake_model(), search_device="cpu") as opened:
+        opened.search(vector=clusters(3, 1)[0], target="image")
+        tuned, checked = opened.tune(0.9), opened.check_tuning()
+        for one, now in zip(tuned, checked, strict=True):
+            assert one.tuning is not None and now.ann_recall == pytest.approx(
+                one.ann_recall, abs=0.03
+            )
+
+
 def test_a_promise_is_kept_on_fresh_queries(index: mmsearch.Index, folder: Path) -> None:
     lines: list[str] = []
     tuned = index.tune(0.9, progress=lines.append)

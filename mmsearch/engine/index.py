@@ -353,7 +353,7 @@ class Index(Opened):
         if not 0 < ann_recall < 1:
             raise UsageError(f"ann_recall {ann_recall}: give a share between 0 and 1")
         with closing(Writer(self.path)) as writer:
-            with self._reader.view() as view:
+            with closing(Reader(self.path)) as reader, reader.view() as view:
                 self._refuse_moved(view.manifest, self.model)
                 found = Tuner(view, self.model, queries, 0, progress).run(ann_recall)
             keep_tunings(writer, found)
@@ -368,7 +368,7 @@ class Index(Opened):
         """Measure what is found now where :meth:`tune` has promised something, on fresh queries."""
         from mmsearch.engine.tuning import Tuner  # here: no query is to wait for it
 
-        with self._reader.view() as view:
+        with closing(Reader(self.path)) as reader, reader.view() as view:
             self._refuse_moved(view.manifest, self.model)
             return Tuner(view, self.model, queries, 1, progress).check()
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mmsearch.engine.embedding import unit
 from mmsearch.engine.request import Asked, Request
+from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality
 from mmsearch.search.effort import effort, hubs_of
 from mmsearch.search.evidence import line
@@ -116,6 +117,8 @@ def _hubs(
         return [None] * len(queries)
     if correction is HubCorrection.NNN:
         return [usual] * len(queries)
+    if field.on_device is not None:
+        raise UsageError(f"hubs {correction}: not with a search device; leave one of them out")
     (asked,) = kind
 
     def made() -> Querybank:

@@ -73,7 +73,8 @@ def convex(signals: Signals) -> Shares:
     judged = signals.worded & signals.whole
     lexical = np.where(judged, np.maximum(signals.lexical, signals.unfound), signals.lexical)
     weights = np.where(signals.worded, WORDS, WORDS_ALONE)
-    words = weights / best * lexical - np.where(judged, WORDLESS, 0)
+    share = np.maximum(lexical / best, -1)  # what is not wanted loses no more than words can gain
+    words = weights * share - np.where(judged, WORDLESS, 0)
     strength = np.float32(lexical_strength(signals))
     return {**by_evidence(signals), "words": strength**2 * np.asarray(words, np.float32)}
 

@@ -45,7 +45,7 @@ def find_candidates(
 ) -> list[Candidates]:
     """Return for each query the best allowed rows of a field, as many as the effort is deep.
 
-    Exact where the field is on a device, has no codebook or the filter leaves few rows; else the
+    Exact where the field has no codebook, is on a device, or the filter leaves few rows; else the
     rows that the quantised index proposes, scored exactly on their float16 vectors. A depth of all
     rows is exact too, so whoever asks on gets everything.
 
@@ -58,13 +58,13 @@ def find_candidates(
     """
     depth = effort.depth
     hubs = [None] * len(queries) if hubs is None else hubs
-    if field.on_device is not None:
-        return _found_on(field.on_device, field, queries, depth, allowed, hubs)
     if field.info.codebook is None:
         return [*_scan(field, queries, depth, allowed, hubs)]
     if allowed.count <= max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE)):
         pairs = zip(queries, hubs, strict=True)
         return [_best(field, allowed.rows, depth, query, mine) for query, mine in pairs]
+    if field.on_device is not None:
+        return _found_on(field.on_device, field, queries, depth, allowed, hubs)
     assert field.ann is not None
     proposed = field.ann.search(queries, depth, effort.nprobe, effort.reach, allowed.bits)
     return [_rescored(field, *one) for one in zip(proposed, queries, hubs, strict=True)]
@@ -118,7 +118,7 @@ def _found_on(
     """Have a device say which rows may be among the best, and score those again."""
     near: dict[int, NDArray[np.int64]] = {}
     for mine in {id(one): one for one in hubs}.values():
-        bias = None if mine is None else mine.bias(np.arange(field.rows))
+        bias = None if mine is None else mine.bias()
         some = [number for number, one in enumerate(hubs) if one is mine]
         for at in range(0, len(some), _BLOCK_QUERIES):
             block = some[at : at + _BLOCK_QUERIES]

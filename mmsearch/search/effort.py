@@ -51,13 +51,14 @@ def effort(field: Field, asked: Collection[Modality]) -> Effort:
         asked: The modalities of the queries; none where they are not known. If they are not of
             one that was tuned for, the most of the tunings is returned.
     """
-    if field.on_device is not None or field.ann is None:
+    if field.info.codebook is None or field.on_device is not None:
         return Effort(1, _SCANNED_DEPTH)
     tunings = [one for one in field.info.tunings if one.recipe == field.info.recipe]
     fitting = [one for one in tunings if set(asked) == {one.asked}] or tunings
     if fitting:
         most = max(fitting, key=lambda one: one.nprobe)
         return Effort(most.nprobe, max(one.depth for one in fitting), most.reach)
+    assert field.ann is not None
     across = set(asked) != {field.info.name.modality}
     depth = FIRST_DEPTH * (_CORRECTED if hubs_of(field, asked) else 1)
     return Effort(lists_to_probe(field.ann.nlist, across=across), depth)

@@ -32,8 +32,8 @@ class HubCorrection(StrEnum):
 class Hubs(Protocol):
     """Says which rows of a field are hubs."""
 
-    def bias(self, rows: NDArray[np.int64]) -> FloatArray:
-        """Return what is subtracted from the cosines of some rows, (n,) float32."""
+    def bias(self, rows: NDArray[np.int64] | None = None) -> FloatArray:
+        """Return what is subtracted from the cosines of some rows, or of all, (n,) float32."""
         ...
 
 
@@ -43,9 +43,10 @@ class Nearest:
 
     nearness: Nearness
 
-    def bias(self, rows: NDArray[np.int64]) -> FloatArray:
-        """Return what is subtracted from the cosines of some rows, (n,) float32."""
-        return np.float32(HUB_SHARE) * self.nearness.take(rows)
+    def bias(self, rows: NDArray[np.int64] | None = None) -> FloatArray:
+        """Return what is subtracted from the cosines of some rows, or of all, (n,) float32."""
+        nearness = self.nearness.everything if rows is None else self.nearness.take(rows)
+        return np.float32(HUB_SHARE) * nearness
 
 
 def corrected(cosines: FloatArray, rows: NDArray[np.int64], hubs: Hubs | None) -> FloatArray:

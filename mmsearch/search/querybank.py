@@ -49,10 +49,11 @@ class Querybank:
         nearest = self._nearest(queries, allowed)
         return [self if chunk_id in self._active else None for chunk_id in nearest]
 
-    def bias(self, rows: NDArray[np.int64]) -> FloatArray:
-        """Return what is subtracted from the cosines of some rows, (n,) float32."""
+    def bias(self, rows: NDArray[np.int64] | None = None) -> FloatArray:
+        """Return what is subtracted from the cosines of some rows, or of all, (n,) float32."""
         if self._field.info.codebook is None:
-            return self._everything[rows]
+            return self._everything if rows is None else self._everything[rows]
+        rows = np.arange(self._field.rows) if rows is None else rows
         return soft_nearness(self._field.gather(rows), self._queries)
 
     @computed_once

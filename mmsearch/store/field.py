@@ -185,14 +185,22 @@ class Field:
 
     @computed_once
     def on_device(self) -> OnDevice | None:
-        """All vectors on the device; None without one, and where they have no room on it."""
-        if self._device is None or not self.rows:
+        """All vectors on the device; None without one, and where they have no room on it.
+
+        A field that is searched exactly anyway stays where it is.
+        """
+        if self._device is None or self._codebook is None:
             return None
         held = [segment for segment in self.segments if "on_device" in vars(segment)]
         missing = self.rows - sum(segment.rows for segment in held)
         if not fits(2 * self.info.dim * missing, self._device):
             return None
-        return OnDevice([segment.on_device for segment in self.segments])
+        import torch
+
+        try:
+            return OnDevice([segment.on_device for segment in self.segments])
+        except torch.OutOfMemoryError:  # others use the device, too
+            return None
 
     @computed_once
     def ann(self) -> Runs | None:

@@ -96,15 +96,17 @@ class Nearness:
     def take(self, rows: NDArray[np.int64]) -> FloatArray:
         """Return that of some rows, (n,) float32, checked."""
         if self._starts[-1] <= _SMALL_ROWS:
-            return self._everything[rows]
+            return self.everything[rows]
         order = np.argsort(rows)
         found = np.empty(len(rows), np.float32)
         found[order] = np.concatenate([*self._parts(rows[order])])
         return found
 
     @computed_once
-    def _everything(self) -> FloatArray:
-        return np.concatenate([*self._parts(np.arange(self._starts[-1]))])
+    def everything(self) -> FloatArray:
+        """That of all rows, (rows,) float32, checked."""
+        parts = (file.read(0, file.info.payload_bytes).view(np.float32) for file in self._files)
+        return np.concatenate([np.empty(0, np.float32), *parts])
 
     def _parts(self, rows: NDArray[np.int64]) -> Iterator[FloatArray]:
         """Yield that of the rows of each segment, ascending."""

@@ -1,6 +1,7 @@
 """The vectors of a field in the memory of a GPU: which of them may be among the best."""
 
 from collections.abc import Iterator, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 _BLOCK_BYTES = 2**30
-"""Of vectors that are float32 at a time."""
+"""Of vectors that are float32 at a time, and of their scores."""
 _SPARE_BYTES = 2**31
 """Left on a GPU beside vectors: for a block, its scores, and the model."""
 
@@ -25,9 +26,10 @@ class OnDevice:
     """
 
     def __init__(self, parts: Sequence["torch.Tensor"]) -> None:
-        """Take (rows, dim) float16 tensors on one device."""
+        """Take (rows, dim) float16 tensors on one device, at least one row."""
         self._parts = parts
-        self._longest = max((float(part.float().norm(dim=1).max()) for part in parts), default=0.0)
+        self._longest = max(float(block.norm(dim=1).max()) for _, block in self._blocks(0))
+        self._one_at_a_time = Lock()
 
     def near_top(
         self,
@@ -44,6 +46,16 @@ class OnDevice:
             allowed: (rows,) bool.
             bias: (rows,) float32, subtracted from inner products.
         """
+        with self._one_at_a_time:  # blocks of several threads might not fit
+            return self._near_top(queries, count, allowed, bias)
+
+    def _near_top(
+        self,
+        queries: FloatArray,
+        count: int,
+        allowed: NDArray[np.bool_],
+        bias: FloatArray | None,
+    ) -> list[NDArray[np.int64]]:
         import torch
 
         device = self._parts[0].device
@@ -52,8 +64,8 @@ class OnDevice:
         margin = rounding * asked.norm(dim=1, keepdim=True)
         best = torch.empty((len(asked), 0), device=device)
         near = []
-        for rows, block in self._blocks():
-            scores = asked @ block.float().T
+        for rows, block in self._blocks(len(asked)):
+            scores = asked @ block.T
             if bias is not None:
                 scores -= torch.from_numpy(bias[rows]).to(device)
             scores[:, ~torch.from_numpy(allowed[rows]).to(device)] = -torch.inf
@@ -68,14 +80,18 @@ class OnDevice:
         ends = np.cumsum(np.bincount(who, minlength=len(asked)))[:-1]
         return np.split(where[order], ends)
 
-    def _blocks(self) -> Iterator[tuple[slice, "torch.Tensor"]]:
-        """Yield some rows at a time: which, and their vectors."""
+    def _blocks(self, queries: int) -> Iterator[tuple[slice, "torch.Tensor"]]:
+        """Yield some rows at a time: which, and their vectors as float32.
+
+        Args:
+            queries: How many there are, whose scores take memory, too.
+        """
         start = 0
         for part in self._parts:
-            step = max(1, _BLOCK_BYTES // (4 * part.shape[1]))
+            step = max(1, _BLOCK_BYTES // (4 * (part.shape[1] + 2 * queries)))
             for at in range(0, len(part), step):
                 block = part[at : at + step]
-                yield slice(start, start + len(block)), block
+                yield slice(start, start + len(block)), block.float()
                 start += len(block)
 
 
@@ -86,4 +102,5 @@ def fits(size: int, device: "torch.device") -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return size + _SPARE_BYTES <= free
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return size + _SPARE_BYTES <= free + cached

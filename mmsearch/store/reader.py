@@ -235,6 +235,7 @@ class Reader:
                         break  # the same commit names it still: nobody replaced it
                     missing = (manifest.commit, error)
                     continue
+                del known  # what it has on a device need not stay for this search
                 yield View(snapshot, state, self.folder)
                 return
         assert missing is not None
@@ -253,6 +254,7 @@ class Reader:
         if self._closed:
             return
         self._closed = True
+        self._state = None
         for catalog in self._catalogs.values():
             catalog.close()
         self.environment.release()
