@@ -64,11 +64,15 @@ def fit(folder: Path, model: Model, dev: Sequence[Picture]) -> None:
             found = search(index, asked, target=TEXT, hubs=hubs)
             told(f"image->text, {hubs}", found, asked, (IMAGE,), TEXT, len(every))
     asked = captions(tune, first=1)
-    items = [photo(n, picture, picture.texts[0]) for n, picture in enumerate(tune)]
-    with index_of(folder / "fit3", model, items) as index:
-        found = [hits[:10] for hits in search(index, asked, target=IMAGE)]
-    scores = np.array([hit.score for hits in found for hit in hits]) - np.log(HALF)
-    print("relevance where words are found:", fitted(scores, outcomes(found, asked.relevant)[1]))
+    for kind, items in (
+        ("captions", [photo(n, picture, picture.texts[0]) for n, picture in enumerate(tune)]),
+        ("titles", [photo(n, picture, title=picture.texts[0]) for n, picture in enumerate(tune)]),
+    ):
+        with index_of(folder / kind, model, items) as index:
+            found = [hits[:10] for hits in search(index, asked, target=IMAGE)]
+        scores = np.array([hit.score for hits in found for hit in hits]) - np.log(HALF)
+        right = outcomes(found, asked.relevant)[1]
+        print(f"relevance where words are found in {kind}: {fitted(scores, right)}")
 
 
 def told(

@@ -14,7 +14,7 @@ import mmsearch
 from mmsearch import DamagedIndexError, Index, Item, Modality, Part
 from mmsearch.engine import searching
 from mmsearch.search import dense, effort, probing
-from mmsearch.search.pool import Pool
+from mmsearch.search.pool import OTHERS, Pool
 from mmsearch.search.standing import levels
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredItem
 from mmsearch.store.reader import Background
@@ -114,7 +114,7 @@ def test_an_item_counts_by_its_best_chunk_of_each_field() -> None:
     found = pool_of(rows).items()
     assert found.ids.tolist() == [3, 4, 5]
     assert found.places.tolist() == [3, 2, 0]
-    expected = [2, 0.5 + np.log1p(np.exp(-9)), 3 + np.log1p(np.exp(2))]
+    expected = [2, 0.5 + OTHERS * np.log1p(np.exp(-9)), 3 + OTHERS * np.log1p(np.exp(2))]
     np.testing.assert_allclose(found.evidence, expected, rtol=1e-6)
 
 

@@ -12,6 +12,10 @@ from mmsearch.search.probing import Chunks
 from mmsearch.store.metadata import CHUNK_BITS
 
 _MODALITIES = tuple(Modality)
+OTHERS = 0.7
+"""What an item's other parts count: they say partly the same. Of 0.3, 0.5, 0.7 and 1, nDCG@10 of
+captions to photos with another caption each is 0.723, 0.729, 0.733 and 0.733 (images 1 to 500 of
+Flickr8k's dev split, `mini-2`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ class Pool:
         """Return the items that have a chunk that can be a hit.
 
         In each modality an item counts by its best chunk, in whatever space. The best part counts
-        in full, and each other one adds ``ln(1 + exp(evidence))``: what speaks for the item adds
-        up, and a part that does not takes nothing away.
+        in full, and each other one adds ``OTHERS · ln(1 + exp(evidence))``: what speaks for the
+        item adds up, and a part that does not takes nothing away.
         """
         owners = self.chunk_ids >> CHUNK_BITS
         order = np.lexsort((self.chunk_ids, -self.evidence, self.modalities, owners))
@@ -80,7 +84,7 @@ def _together(evidence: FloatArray, starts: NDArray[np.int64]) -> FloatArray:
     added = np.logaddexp(0, evidence)
     most = np.maximum.reduceat(evidence, starts)
     others = np.add.reduceat(added, starts) - np.maximum.reduceat(added, starts)
-    return np.asarray(most + others, np.float32)
+    return np.asarray(most + OTHERS * others, np.float32)
 
 
 def _first(*sorted_keys: NDArray[np.int64]) -> NDArray[np.bool_]:
