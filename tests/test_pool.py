@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import fake_model, word_vector
-from media import picture
+from media import COLOURS, picture
 
 import mmsearch
 from mmsearch import DamagedIndexError, Index, Item, Modality, Part
 from mmsearch.engine import searching
 from mmsearch.search import dense, effort, probing
-from mmsearch.search.pool import OTHERS, Pool
+from mmsearch.search.evidence import OTHERS
+from mmsearch.search.pool import Pool
 from mmsearch.search.standing import levels
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot, StoredItem
 from mmsearch.store.reader import Background
@@ -78,7 +79,7 @@ def test_an_item_that_two_fields_raise_is_found_however_few_are_asked_for(
     index: Index, tmp_path: Path
 ) -> None:
     """Far more pictures than are scored at first stand as high as the last that counts."""
-    red = str(picture(tmp_path / "red.png", "red"))
+    red = str(picture(tmp_path / "photo.png", "red"))
     photo = Part("photo", Modality.IMAGE, path=red)
     crowd = [Item(f"p{n}", (photo,)) for n in range(600)]
     raised = [
@@ -88,6 +89,26 @@ def test_an_item_that_two_fields_raise_is_found_however_few_are_asked_for(
     every = index.search("red", k=700)
     assert {hit.item.source for hit in every[:3]} == {"r0", "r1", "r2"}
     assert index.search("red", k=2) == every[:2]
+
+
+def test_few_are_the_first_of_many_where_two_fields_count(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effort, "_SCANNED_DEPTH", 4)
+    rng = np.random.default_rng(0)
+    colours = [*COLOURS]
+    items = []
+    for number in range(150):
+        shown = str(picture(tmp_path / f"{number}.png", str(rng.choice(colours))))
+        parts = [Part("photo", Modality.IMAGE, path=shown)]
+        if number % 3:
+            said = f"{rng.choice(colours)} {rng.choice(WORDS)}"
+            parts.append(Part("caption", Modality.TEXT, text=said))
+        items.append(Item(f"i{number}", tuple(parts)))
+    index.add(items)
+    for word, colour, target in itertools.product(WORDS[:5], colours, (None, "image")):
+        every = index.search(f"{word} {colour}", k=300, target=target)
+        assert index.search(f"{word} {colour}", k=3, target=target) == every[:3]
 
 
 def pool_of(rows: list[tuple[int, int, float, bool]]) -> Pool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from mmsearch.records import FloatArray, Modality
 from mmsearch.search.dense import Candidates, find_candidates, score_rows
 from mmsearch.search.effort import Effort
-from mmsearch.search.evidence import Line
+from mmsearch.search.evidence import Line, gained
 from mmsearch.search.hubs import Hubs, corrected
 from mmsearch.search.standing import Level, levels
 from mmsearch.store.field import Field, Selection
@@ -102,7 +101,10 @@ def look(
         k: How many items to take from each field, if it has them.
         named: For each query (n,) int64 ids of items found otherwise.
     """
-    fields = [_leading_chunks(probe, k, margin=log(len(probes))) for probe in probes]
+    views = [_View(probe, k) for probe in probes]
+    gains = gained(np.array([view.kth_evidence() for view in views], np.float32))
+    margins = np.maximum(gains.sum(axis=0) - gains, 0)
+    fields = [view.leading(margin) for view, margin in zip(views, margins, strict=True)]
     for number, items in enumerate(named):
         chunks = [found[number][0] for found in fields]
         if len(probes) > 1:
@@ -113,26 +115,65 @@ def look(
         ]
 
 
-def _leading_chunks(probe: Probe, k: int, margin: float) -> list[tuple[Chunks, Level]]:
-    """Return for each query a field's first chunks, and its background.
+class _View:
+    """What is seen of one field, for each query: its background, and its first chunks."""
 
-    Args:
-        probe: Where to look.
-        k: How many items to take.
-        margin: Evidence that an item below them may gain in other fields.
-    """
-    found = []
-    background = levels(probe.background, probe.queries, probe.hubs)
-    margins = [float(level.spread) * margin / probe.line.slope for level in background]
-    candidates = _candidates(probe, k, margins)
-    for mine, level, judge in zip(candidates, background, probe.judges, strict=True):
-        standings = level.standings(mine.scores)
-        evidence = probe.line.evidence(standings)
-        end = max(_leading(mine.ids, evidence, k, margin), judge.depth if judge else 0)
-        columns = (mine.cosines[:end], mine.scores[:end], standings[:end], evidence[:end])
+    def __init__(self, probe: Probe, k: int) -> None:
+        """Look for the chunks of ``k`` items, or all that there are."""
+        self._probe, self._k = probe, k
+        self._levels = levels(probe.background, probe.queries, probe.hubs)
+        judged = max((judge.depth for judge in probe.judges if judge), default=0)
+        self._depth = max(probe.effort.depth, _CHUNKS_PER_ITEM * k, judged)
+        self._found = self._search(range(len(probe.queries)))
+        self._deepen(np.zeros(len(self._found), np.float32))
+
+    def kth_evidence(self) -> list[float]:
+        """Return for each query the evidence of its last item; none is -inf."""
+        places = [_kth_item(found.ids, self._k) for found in self._found]
+        return [
+            -np.inf if at is None else float(self._evidence(level, found.scores[at : at + 1])[0])
+            for at, level, found in zip(places, self._levels, self._found, strict=True)
+        ]
+
+    def leading(self, margins: FloatArray) -> list[tuple[Chunks, Level]]:
+        """Return for each query the first chunks, and the background.
+
+        Args:
+            margins: (queries,) float32, the evidence that an item below the last may gain in other
+                fields.
+        """
+        self._deepen(margins)
+        found, probe = [], self._probe
         modality = probe.field.info.name.modality
-        found.append((Chunks(mine.ids[:end], *columns, modality, judge, probe.shown), level))
-    return found
+        pairs = zip(self._found, self._levels, probe.judges, margins.tolist(), strict=True)
+        for mine, level, judge, margin in pairs:
+            standings = level.standings(mine.scores)
+            evidence = probe.line.evidence(standings)
+            end = max(_leading(mine.ids, evidence, self._k, margin), judge.depth if judge else 0)
+            columns = (mine.cosines[:end], mine.scores[:end], standings[:end], evidence[:end])
+            found.append((Chunks(mine.ids[:end], *columns, modality, judge, probe.shown), level))
+        return found
+
+    def _evidence(self, level: Level, scores: FloatArray) -> FloatArray:
+        return self._probe.line.evidence(level.standings(scores))
+
+    def _search(self, some: Sequence[int]) -> list[Candidates]:
+        probe, effort = self._probe, replace(self._probe.effort, depth=self._depth)
+        hubs = [probe.hubs[n] for n in some]
+        return find_candidates(probe.field, probe.queries[some], effort, probe.allowed, hubs)
+
+    def _deepen(self, margins: FloatArray) -> None:
+        """Look for more where there may be more that counts."""
+        scaled = [
+            float(level.spread) * margin / self._probe.line.slope
+            for level, margin in zip(self._levels, margins.tolist(), strict=True)
+        ]
+        while short := [
+            n for n, found in enumerate(self._found) if _is_short(found, self._k, scaled[n])
+        ]:
+            self._depth *= 4
+            for n, found in zip(short, self._search(short), strict=True):
+                self._found[n] = found
 
 
 def _joined(
@@ -155,27 +196,6 @@ def _joined(
         standings=np.concatenate([chunks.standings, standings]),
         evidence=np.concatenate([chunks.evidence, probe.line.evidence(standings)]),
     )
-
-
-def _candidates(probe: Probe, k: int, margins: Sequence[float]) -> list[Candidates]:
-    """Return a field's best chunks for each query: of ``k`` items, or all that there are.
-
-    Args:
-        probe: Where to look.
-        k: How many items.
-        margins: For each query how much further down its scores are to reach.
-    """
-    judged = max((judge.depth for judge in probe.judges if judge), default=0)
-    effort = replace(probe.effort, depth=max(probe.effort.depth, _CHUNKS_PER_ITEM * k, judged))
-    found = find_candidates(probe.field, probe.queries, effort, probe.allowed, probe.hubs)
-    pairs = list(zip(found, margins, strict=True))
-    while short := [n for n, (mine, margin) in enumerate(pairs) if _is_short(mine, k, margin)]:
-        effort = replace(effort, depth=4 * effort.depth)
-        queries, hubs = probe.queries[short], [probe.hubs[n] for n in short]
-        more = find_candidates(probe.field, queries, effort, probe.allowed, hubs)
-        for n, mine in zip(short, more, strict=True):
-            pairs[n] = mine, margins[n]
-    return [mine for mine, _ in pairs]
 
 
 def _is_short(found: Candidates, k: int, margin: float) -> bool:
