@@ -184,7 +184,8 @@ def visible(folder: Path, model: Model, report: Sequence[Picture]) -> None:
 def fused(title: str, index: Index, asked: Asked, alone: Mapping[str, Values]) -> None:
     """Print what words find, what vectors find, and what scorers make of both."""
     words = {"BM25 alone": figures(by_words(index, asked), asked)}
-    compared(title, words | alone | settings(index, asked, IMAGE, "rrf", "convex", QBNORM))
+    both = settings(index, asked, IMAGE, "rrf", "convex", QBNORM)
+    compared(title, {**words, **alone, **both})
 
 
 def by_words(index: Index, asked: Asked) -> list[list[str]]:

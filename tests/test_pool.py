@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import fake_model, word_vector
+from fakes import FakeEncoder, fake_model, word_vector
 from media import COLOURS, picture
+from PIL import Image
 
 import mmsearch
-from mmsearch import DamagedIndexError, Index, Item, Modality, Part
+from mmsearch import DamagedIndexError, Index, Item, Modality, Model, Part
 from mmsearch.engine import searching
 from mmsearch.search import dense, effort, probing
 from mmsearch.search.evidence import OTHERS
@@ -91,24 +92,39 @@ def test_an_item_that_two_fields_raise_is_found_however_few_are_asked_for(
     assert index.search("red", k=2) == every[:2]
 
 
+class Shades(FakeEncoder):
+    """A picture is the sum of its colours' names, each as often as there is much of it."""
+
+    def prepare(self, decoded: Any) -> list[str]:
+        if isinstance(decoded, str):
+            return super().prepare(decoded)
+        shares = np.asarray(decoded).reshape(-1, 3).mean(axis=0) // 16
+        pairs = zip(COLOURS, shares.tolist(), strict=True)
+        return [name for name, share in pairs for _ in range(int(share))]
+
+
 def test_few_are_the_first_of_many_where_two_fields_count(
-    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(effort, "_SCANNED_DEPTH", 4)
-    rng = np.random.default_rng(0)
-    colours = [*COLOURS]
-    items = []
-    for number in range(150):
-        shown = str(picture(tmp_path / f"{number}.png", str(rng.choice(colours))))
-        parts = [Part("photo", Modality.IMAGE, path=shown)]
-        if number % 3:
-            said = f"{rng.choice(colours)} {rng.choice(WORDS)}"
-            parts.append(Part("caption", Modality.TEXT, text=said))
-        items.append(Item(f"i{number}", tuple(parts)))
-    index.add(items)
-    for word, colour, target in itertools.product(WORDS[:5], colours, (None, "image")):
-        every = index.search(f"{word} {colour}", k=300, target=target)
-        assert index.search(f"{word} {colour}", k=3, target=target) == every[:3]
+    monkeypatch.setattr(searching, "LEXICAL_CANDIDATES", 1)  # what words name joins anyway
+    rng, items = np.random.default_rng(0), []
+    for number in range(300):
+        shown = tmp_path / f"{number}.png"
+        Image.new("RGB", (8, 8), tuple(rng.integers(16, 256, 3).tolist())).save(shown)
+        said = " ".join(rng.choice([*COLOURS, *WORDS[:4]], 5))
+        parts = (
+            Part("photo", Modality.IMAGE, path=str(shown)),
+            Part("said", Modality.TEXT, text=said),
+        )
+        items.append(Item(f"i{number}", parts[: 1 + number % 3]))
+    model = Model("fake", (Shades(Modality.TEXT), Shades(Modality.IMAGE)))
+    with mmsearch.create(tmp_path / "index", model=model) as index:
+        assert not index.add(items).failures
+        for word, colour, other in itertools.product(WORDS[:4], COLOURS, COLOURS):
+            query = f"{colour} {word} {other}"
+            every = index.search(query, k=300, target="image")
+            assert index.search(query, k=2, target="image") == every[:2]
 
 
 def pool_of(rows: list[tuple[int, int, float, bool]]) -> Pool:
