@@ -47,14 +47,14 @@ def picture(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
 def test_one_space_for_three_modalities() -> None:
     model = mini.load(Compute())
     (space,) = model.spaces
-    assert (space.name, space.dim, space.normalized) == ("mini-1", 256, True)
+    assert (space.name, space.dim, space.normalized) == ("mini-2", 256, True)
     assert [str(encoder.modality) for encoder in model.encoders] == ["text", "image", "audio"]
     assert len(space.sha256) == 64
 
 
 def test_weights_fit_the_package() -> None:
     folder = Path(mini.__file__).parent
-    assert sum(path.stat().st_size for path in folder.glob("mini-1.*")) <= MAX_BYTES
+    assert sum(path.stat().st_size for path in folder.glob("mini-2.*")) <= MAX_BYTES
 
 
 @pytest.mark.skipif(not (DATA / "flickr8k").exists(), reason=f"no flickr8k in {DATA}")
@@ -67,7 +67,7 @@ def test_captions_find_their_photos() -> None:
         texts @ images.T, [np.array([at // 5]) for at in range(len(texts))]
     )
     assert len(rows) == 1000
-    assert hit_at_k(ranks, 10) >= 0.15
+    assert hit_at_k(ranks, 10) >= 0.35
 
 
 @pytest.mark.skipif(not (DATA / "esc10").exists(), reason=f"no esc10 in {DATA}")
@@ -79,7 +79,7 @@ def test_class_names_find_their_sounds() -> None:
     nearest = np.argmax(vectors @ names.T, axis=1)
     own = np.array([labels.index(path.parent.name) for path in paths])
     assert len(paths) == 80
-    assert np.mean(nearest == own) >= 0.70
+    assert np.mean(nearest == own) >= 0.85
 
 
 def test_words_of_one_meaning_are_near() -> None:
@@ -159,7 +159,7 @@ def test_a_text_query_imports_no_torch() -> None:
 
 
 def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
-    weights = Weights(tmp_path / "gone.safetensors", "gone", mini.DESIGN)
+    weights = Weights(tmp_path / "gone.safetensors", "gone")
     encoder = TableEncoder(weights, Compute("cpu"))
     with pytest.raises(ModelError, match=r"gone\.safetensors"):
         encoder.prepare("a dog")

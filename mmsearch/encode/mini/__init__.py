@@ -7,23 +7,10 @@ from pathlib import Path
 from mmsearch.encode import towers
 from mmsearch.encode.base import Model
 from mmsearch.encode.compute import Compute
-from mmsearch.encode.towers.shapes import Convolution, Design, Stage, Table
-from mmsearch.records import Modality
 
-NAME = "mini-1"
+NAME = "mini-2"
 DIM = 256
 WEIGHTS = Path(__file__).with_name(f"{NAME}.safetensors")
-
-DESIGN = Design(
-    NAME,
-    DIM,
-    {
-        Modality.TEXT: Table(),
-        Modality.IMAGE: Convolution(3, 64, (Stage(128, 2), Stage(256, 2))),
-        Modality.AUDIO: Convolution(1, 48, (Stage(96, 2), Stage(192, 2))),
-    },
-)
-"""What the file of mini-1 holds, which does not say so itself."""
 
 
 def load(compute: Compute) -> Model:
@@ -37,4 +24,4 @@ def load(compute: Compute) -> Model:
 @cache
 def _weights() -> towers.Weights:
     """Read once a process, however many indexes are opened."""
-    return towers.Weights(WEIGHTS, NAME, DESIGN)
+    return towers.Weights(WEIGHTS, NAME)

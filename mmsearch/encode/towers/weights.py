@@ -35,13 +35,12 @@ class Weights:
     Args:
         path: The file.
         checkpoint: What to call it.
-        design: What it holds; by default it says so itself.
     """
 
-    def __init__(self, path: Path, checkpoint: str, design: Design | None = None) -> None:
+    def __init__(self, path: Path, checkpoint: str) -> None:
         self.path, self._checkpoint = path, checkpoint
         self._version = Lazy(self._stat)
-        self.design = Lazy(lambda: design or self._read_design())
+        self.design = Lazy(self._read_design)
         self.space = Lazy(self._identify)
         self._tokenizer = Lazy(self._load_tokenizer)
 
@@ -76,10 +75,10 @@ class Weights:
         return Tokenizer.from_str(self._settings()["tokenizer"])
 
     def _settings(self) -> Mapping[str, str]:
-        """What ``write`` has written; mini-1 has the tokenizer on its own."""
+        """What ``write`` has written."""
         with self._open() as file:
-            found: dict[str, str] = file.metadata() or {}
-        return json.loads(found[SETTINGS]) if SETTINGS in found else found
+            found: dict[str, str] = json.loads((file.metadata() or {})[SETTINGS])
+        return found
 
     def _open(self) -> Any:
         from safetensors import SafetensorError, safe_open
