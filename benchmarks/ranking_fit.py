@@ -26,6 +26,7 @@ from ranking import (
 )
 
 from mmsearch import Hit, Modality, Model, load_model
+from mmsearch.fuse.relevance import MOST_PER_RELEVANT
 from mmsearch.metrics import Values
 from mmsearch.search.evidence import Line, line
 from mmsearch.search.hubs import HubCorrection
@@ -92,7 +93,8 @@ def told(
     offset, slope = fitted((scores - used.offset) / used.slope, right)
     print(f"{title}: Line({offset + np.log(gallery):.2f}, {slope:.2f})")
     first = [hits[:10] for hits in found]
-    ten = np.array([hit.score for hits in first for hit in hits]) - np.log(gallery)
+    prior = np.log(min(gallery, MOST_PER_RELEVANT))
+    ten = np.array([hit.score for hits in first for hit in hits]) - prior
     print(f"  relevance of its first ten: {fitted(ten, outcomes(first, asked.relevant)[1])}")
 
 

@@ -88,10 +88,10 @@ def test_other_parts_have_their_share() -> None:
 
 def test_relevance_is_a_logistic_of_the_score() -> None:
     found = likely(signals([-2, 0, 4, 9], [0, 0, 0, 0]), 100)
-    log_odds = -0.2 + 0.8 * (np.array([-2, 0, 4, 9]) - np.log(100))
+    log_odds = -0.5 + 0.8 * (np.array([-2, 0, 4, 9]) - np.log(100))
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-log_odds)), rtol=1e-5)
     spoken = likely(signals([3, 4], [0.3, 0]), 100)
-    log_odds = -1.5 + 0.7 * (np.array([3 + 2 - 1, 4 - 1]) - np.log(100))
+    log_odds = -1.9 + 0.65 * (np.array([3 + 2 - 1, 4 - 1]) - np.log(100))
     np.testing.assert_allclose(spoken, 1 / (1 + np.exp(-log_odds)), rtol=1e-5)
     assert spoken[0] > spoken[1] < found[2]  # words are found, and not here
 

@@ -6,8 +6,8 @@ from mmsearch.records import FloatArray
 
 MOST_PER_RELEVANT = 1_000
 """In larger galleries one in so many vectors is taken to be relevant, in smaller ones just one."""
-_OFFSETS = (-0.2, -1.5)
-_SLOPES = (0.8, 0.7)
+_OFFSETS = (-0.5, -1.9)
+_SLOPES = (0.8, 0.65)
 """Logistic regressions (Platt 1999) on the ten first answers to captions among 500 photos of
 Flickr8k's dev split, `mini-2`: where none of a query's words are found, and where they are found
 in other captions of the photos: between what titles and what captions without photos would choose.
