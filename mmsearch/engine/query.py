@@ -16,7 +16,7 @@ SoundLike: TypeAlias = str | os.PathLike[str] | Sound
 Exclusions: TypeAlias = str | Sequence[str] | Mapping[str, float]
 EXCLUSION_WEIGHT = 0.5
 """What a text that is not wanted counts: of 0.25 to 2, the best for things on photos without other
-things, with `mini-1` (`benchmarks/composed.py`)."""
+things, with `mini-2` (`benchmarks/composed.py`)."""
 
 
 class Term(NamedTuple):
