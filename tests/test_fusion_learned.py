@@ -222,7 +222,7 @@ def test_a_scorer_that_is_better_is_kept(trained: tuple[Learned, Path, FusionRep
     kind, path, report = trained
     assert report.helped
     assert json.loads("".join(fusion_lines(report, as_json=True)))["learned"]["hit_at_1"] > 0.9
-    assert report.default.hit_at_1 < 0.1 < 0.9 < report.learned.hit_at_1
+    assert report.default.hit_at_1 < 0.3 < 0.9 < report.learned.hit_at_1
     assert report.directions == ("text->image",)
     assert report.queries + report.held_out == COUNT
     assert (report.hidden, report.rare, report.failures) == (0, 0, ())

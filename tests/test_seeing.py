@@ -207,7 +207,7 @@ def test_the_embedded_models_places_have_the_embedding_as_their_mean() -> None:
     head = encoder._network()._tower.head
     for rows, whole in zip(encoder.places(prepared), encoder.encode(prepared), strict=True):
         with torch.no_grad():
-            mean = head(torch.tensor(rows)).mean(dim=0).numpy()
+            mean = head(torch.tensor(rows).mean(dim=0)).numpy()
         np.testing.assert_allclose(mean / np.linalg.norm(mean), whole, atol=1e-5)
 
 
