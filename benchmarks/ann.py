@@ -80,11 +80,7 @@ def queries(folder: Path, kind: str) -> FloatArray:
 
 def draw_vectors(folder: Path, rows: int, seed: int) -> None:
     """Write CLIP-like vectors and queries to files."""
-    shape = (rows, clip_like.DIM)
-    base = np.lib.format.open_memmap(folder / "base.npy", "w+", np.float16, shape)
-    for number, block in enumerate(clip_like.image_blocks(seed, rows)):
-        base[number * clip_like.BLOCK_ROWS :][: len(block)] = block
-    base.flush()
+    clip_like.write_images(folder / "base.npy", seed, rows)
     world = clip_like.make_world(seed)
     for number, draw in enumerate((world.texts, world.images)):
         rng = np.random.default_rng((seed, 10**6, number))

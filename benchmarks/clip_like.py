@@ -7,6 +7,7 @@ outside of the distribution that a quantiser of pictures was trained on.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -82,6 +83,14 @@ def image_blocks(seed: int, rows: int) -> Iterator[FloatArray]:
     for block, start in enumerate(range(0, rows, BLOCK_ROWS)):
         rng = np.random.default_rng((seed, block))
         yield world.images(rng, min(BLOCK_ROWS, rows - start))
+
+
+def write_images(file: Path, seed: int, rows: int) -> None:
+    """Write a base of images to an .npy file, (rows, dim) float16."""
+    base = np.lib.format.open_memmap(file, "w+", np.float16, (rows, DIM))
+    for number, block in enumerate(image_blocks(seed, rows)):
+        base[number * BLOCK_ROWS :][: len(block)] = block
+    base.flush()
 
 
 def _unit(rows: FloatArray) -> FloatArray:

@@ -35,7 +35,6 @@ FRESH = 1_000
 TIMED = 300
 ROUNDS = 3
 K = 10
-BLOCK_ROWS = 50_000
 SPACE = Space("visual", DIM, True, "benchmark", "0" * 64)
 
 
@@ -99,10 +98,7 @@ def build(folder: PathLike, rows: int) -> None:
     """Make an index of image-like vectors."""
     with tempfile.TemporaryDirectory(dir=Path(folder).parent) as temporary:
         file = Path(temporary) / "base.npy"
-        base = np.lib.format.open_memmap(file, "w+", np.float16, (rows, DIM))
-        for number, block in enumerate(clip_like.image_blocks(SEED, rows)):
-            base[number * BLOCK_ROWS :][: len(block)] = block
-        base.flush()
+        clip_like.write_images(file, SEED, rows)
         with mmsearch.create(folder, model=PICTURES) as index:
             index.add_vectors(file)
 

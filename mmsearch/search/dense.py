@@ -64,7 +64,7 @@ def find_candidates(
         pairs = zip(queries, hubs, strict=True)
         return [_best(field, allowed.rows, depth, query, mine) for query, mine in pairs]
     if field.on_device is not None:
-        return _found_on(field.on_device, field, queries, depth, allowed, hubs)
+        return [*_found_on(field.on_device, field, queries, depth, allowed, hubs)]
     assert field.ann is not None
     proposed = field.ann.search(queries, depth, effort.nprobe, effort.reach, allowed.bits)
     return [_rescored(field, *one) for one in zip(proposed, queries, hubs, strict=True)]
@@ -114,21 +114,19 @@ def _found_on(
     depth: int,
     allowed: Selection,
     hubs: Sequence[Hubs | None],
-) -> list[Candidates]:
-    """Have a device say which rows may be among the best, and score those again."""
-    near: dict[int, NDArray[np.int64]] = {}
-    for mine in {id(one): one for one in hubs}.values():
-        bias = None if mine is None else mine.bias()
-        some = [number for number, one in enumerate(hubs) if one is mine]
-        for at in range(0, len(some), _BLOCK_QUERIES):
-            block = some[at : at + _BLOCK_QUERIES]
-            found = device.near_top(queries[block], depth, allowed.mask, bias)
-            near |= zip(block, found, strict=True)
-    best = (
-        _best(field, near[number], depth, query, hubs[number])
-        for number, query in enumerate(queries)
-    )
-    return [replace(one, exhausted=depth >= allowed.count) for one in best]
+) -> Iterator[Candidates]:
+    """Have a device say which rows may be among the best, and score those again.
+
+    All queries are corrected alike: what differs between them is not for devices.
+    """
+    mine = hubs[0]
+    bias = None if mine is None else mine.bias()
+    for at in range(0, len(queries), _BLOCK_QUERIES):
+        block = queries[at : at + _BLOCK_QUERIES]
+        near = device.near_top(block, depth, allowed.mask, bias)
+        for query, rows in zip(block, near, strict=True):
+            best = _best(field, rows, depth, query, mine)
+            yield replace(best, exhausted=depth >= allowed.count)
 
 
 def _near_top(scores: FloatArray, count: int, margin: float) -> NDArray[np.int64]:
