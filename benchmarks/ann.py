@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import clip_like
 import faiss
@@ -30,6 +30,7 @@ from mmsearch import Modality, Model, Space
 from mmsearch.records import FloatArray
 from mmsearch.search.effort import FIRST_DEPTH as DEPTH
 from mmsearch.search.effort import REACH, lists_to_probe
+from mmsearch.store.codes import Codes
 from mmsearch.store.exact import nearest
 from mmsearch.store.field import read_all
 from mmsearch.store.files import CheckedFile
@@ -123,15 +124,21 @@ class BareFaiss:
         ):
             info = next(iter(view.state.fields.values())).info
             self.recipe = info.recipe
-            codes = [read_all(CheckedFile(index.path, s.codes)) for s in info.segments if s.codes]
+            segments = [Codes(index.path, s.codes) for s in info.segments if s.codes]
             codebook = read_all(CheckedFile(index.path, info.codebook)) if info.codebook else None
         self._index: Any = faiss.deserialize_index(np.array(codebook))
         self._ivf: Any = faiss.extract_index_ivf(self._index)
-        self.code_bytes = self._ivf.sa_code_size()
+        self.code_bytes = self._ivf.code_size
         chain: Any = getattr(self._index, "chain", None)
         self._rotations = [chain.at(at) for at in range(chain.size())] if chain else []
-        rows = np.concatenate(codes).reshape(-1, self.code_bytes)
-        self._ivf.add_sa_codes(rows, np.arange(len(rows)))
+        first, inverted = 0, cast("Any", self._ivf.invlists)
+        for segment in segments:
+            for number, codes, rows in segment.lists():
+                ids = rows + first
+                pointers = faiss.swig_ptr(ids), faiss.swig_ptr(codes)
+                inverted.add_entries(number, len(ids), *pointers)
+            first += segment.rows
+        self._ivf.ntotal = first
         lists: Any = faiss.downcast_index(self._ivf)
         if lists.pq.nbits == 4:  # codes that FAISS scans in registers
             lists = faiss.IndexIVFPQFastScan(lists)

@@ -9,8 +9,8 @@ Vectors: ``clip_like.py``, 512-d float16, searched by inner product with 1,000 t
 image-like queries; exact answers come from scoring all. The knobs of each engine (``peers/``) are
 turned, and its row is the fastest of the settings whose ann_recall_at_10 of text-like queries
 reaches 0.95: single queries, one after another, in a process that has one core to itself; a batch
-of 1,000 on all. Rates are medians of three rounds. Engines take turns as wholes, so that rates of
-two engines compare only on a machine that does nothing else.
+of 1,000 on all. Rates are medians of three rounds, of fewer where one takes long. Engines take
+turns as wholes, so that rates of two engines compare only on a machine that does nothing else.
 
 Memory is what serving adds to a process with the libraries loaded (/proc/self/smaps_rollup): all
 that is resident after 1,000 queries, mapped pages that they touched included; and what of it is

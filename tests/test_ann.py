@@ -1,6 +1,7 @@
 """Recipes and codebooks: what is refused, what is trained, what comes back."""
 
-from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmsearch.errors import UsageError
+from mmsearch.errors import DamagedIndexError, UsageError
 from mmsearch.store.ann import AnnIndex
 from mmsearch.store.codebook import train_codebook
+from mmsearch.store.codes import Codes, join_codes, write_codes
 from mmsearch.store.exact import inner_products
-from mmsearch.store.field import Selection
+from mmsearch.store.files import FileInfo
 from mmsearch.store.recipes import check_recipe, choose_recipe, rows_to_train, training_rows
-from mmsearch.store.runs import load_runs
+from mmsearch.store.runs import load_runs, map_runs
+from mmsearch.store.selection import Selection
 
 DIM = 16
 OPQ = pytest.param("OPQ2_4,IVF4,PQ2", marks=pytest.mark.soak)  # 12 s on a busy machine
@@ -49,36 +52,83 @@ FAST = ["OPQ8,IVF4,PQ8x4", "IVF4,PQ8x4", "PCA8,IVF4,PQ4x4"]
 
 
 RABITQ = ["IVF4,RaBitQ", "RR16,IVF4,RaBitQ4"]
+GRAPHS = ["IVF16_HNSW8,PQ8", "OPQ8,IVF16_HNSW8,PQ8x4"]
+"""Lists that a graph finds."""
 
 
 @pytest.mark.parametrize(
-    "recipe", ["IVF16,PQ8", "IVF4,SQ8", "IVF4,Flat", "PCA8,IVF4,PQ4", OPQ, *FAST, *RABITQ]
+    "recipe", ["IVF16,PQ8", "IVF4,SQ8", "IVF4,Flat", "PCA8,IVF4,PQ4", OPQ, *FAST, *RABITQ, *GRAPHS]
 )
 def test_codes_added_in_pieces_find_their_own_vectors(
-    recipe: str, capfd: pytest.CaptureFixture[str]
+    recipe: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     check_recipe(recipe, DIM)
     vectors = np.random.default_rng(0).standard_normal((300, DIM)).astype(np.float32)
     codebook = np.frombuffer(train_codebook(recipe, vectors), np.uint8)
-
-    def codes(start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
-        for first in range(start, stop, 70):
-            yield AnnIndex(codebook).encode(vectors[first : min(first + 70, stop)])
-
-    index = load_runs(200, (), codebook, codes)
-    for rows_now in (250, 270, 290, 300):
-        index = load_runs(rows_now, index.runs, codebook, codes)
+    ends = (70, 200, 250, 270, 290, 300)
+    parts = [segment_of(tmp_path, codebook, vectors[a:b]) for a, b in pairwise((0, *ends))]
+    index = load_runs((), codebook, [Codes(tmp_path, part) for part in parts[:2]])
+    for count in (3, 4, 5, 6):
+        index = load_runs(index.runs, codebook, [Codes(tmp_path, part) for part in parts[:count]])
     assert [(run.start, run.stop) for run in index.runs] == [(0, 200), (200, 290), (290, 300)]
+    merged = join_codes(tmp_path, "merged.codes", parts[1:5])
+    one_file = join_codes(tmp_path, "all.codes", [parts[0], merged, parts[5]])
+    mapped = map_runs(codebook, [Codes(tmp_path, file) for file in (parts[0], merged, parts[5])])
+    assert [(run.start, run.stop) for run in mapped.runs] == [(0, 70), (70, 290), (290, 300)]
+    half = load_runs(index.runs[:2], codebook, [Codes(tmp_path, one_file)])  # most is known
+    assert [(run.start, run.stop) for run in half.runs] == [(0, 200), (200, 290), (290, 300)]
     rows = np.arange(300)
-    assert 250 in index.search(vectors[250:251], 30, index.nlist, 0.25)
-    for allowed in (rows >= 0, rows != 250, np.isin(rows, (3, 250)), rows < 0):
-        bits = Selection(allowed).bits
-        for found in index.search(vectors[[250, 3]], 300, index.nlist, 0.25, bits):
-            assert sorted(found[found >= 0]) == rows[allowed].tolist()
+    for runs in (index, mapped, half, map_runs(codebook, [Codes(tmp_path, one_file)])):
+        whole = Selection(rows >= 0)
+        assert 250 in runs.search(vectors[250:251], 30, runs.nlist, 0.25, whole)
+        for allowed in (rows >= 0, rows != 250, np.isin(rows, (3, 250)), rows < 0):
+            some = Selection(allowed)
+            for found in runs.search(vectors[[250, 3]], 300, runs.nlist, 0.25, some):
+                assert sorted(found[found >= 0]) == rows[allowed].tolist()
     assert capfd.readouterr() == ("", "")  # FAISS warns on stderr
 
 
-def test_queries_from_elsewhere_find_more_than_in_the_lists_of_faiss() -> None:
+def segment_of(folder: Path, codebook: NDArray[np.uint8], vectors: NDArray[np.float32]) -> FileInfo:
+    """Write the codes of some vectors, a block at a time."""
+    index, blocks = AnnIndex(codebook), np.array_split(vectors, 3)
+    name = f"{len([*folder.iterdir()])}.codes"
+    return write_codes(folder, name, index.nlist, map(index.encode, blocks))
+
+
+def test_what_a_file_estimates_is_what_memory_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors, queries = (unit(rng.standard_normal((n, DIM))) for n in (2000, 20))
+    for recipe in ("IVF16,SQ8", "RR16,IVF16,RaBitQ", "IVF16,PQ8"):
+        codebook = np.frombuffer(train_codebook(recipe, vectors), np.uint8)
+        codes = Codes(tmp_path, segment_of(tmp_path, codebook, vectors))
+        loaded, mapped = AnnIndex(codebook), AnnIndex(codebook)
+        loaded.add(codes, 0)
+        mapped.map(codes)
+        (scores, rows), (same, others) = (
+            one.search(one.probe(queries, 4, 0.25), 50) for one in (loaded, mapped)
+        )
+        assert np.array_equal(scores, same)
+        alone = np.diff(scores, prepend=np.inf, append=-np.inf) < 0  # equal ones may change places
+        kept = alone[:, :-1] & alone[:, 1:]
+        assert np.array_equal(rows[kept], others[kept]) and kept.mean() > 0.5
+
+
+def test_a_damaged_list_is_refused_where_it_is_looked_into(tmp_path: Path) -> None:
+    vectors = unit(np.random.default_rng(0).standard_normal((4000, DIM)))
+    codebook = np.frombuffer(train_codebook("IVF16,SQ8", vectors), np.uint8)
+    file = segment_of(tmp_path, codebook, vectors)
+    raw = bytearray((tmp_path / file.name).read_bytes())
+    raw[file.payload_bytes - 1] ^= 1
+    (tmp_path / file.name).write_bytes(raw)
+    index = AnnIndex(codebook)
+    index.map(Codes(tmp_path, file))
+    queries = index._centroids.quantizer.reconstruct_n(0, 16)
+    assert index.search(index.probe(queries[:1], 1, 0.001), 5)[1].min() >= 0
+    with pytest.raises(DamagedIndexError, match="checksum"):
+        index.search(index.probe(queries[-1:], 1, 0.001), 5)
+
+
+def test_queries_from_elsewhere_find_more_than_in_the_lists_of_faiss(tmp_path: Path) -> None:
     """Texts among pictures: they share what is meant, and lie around another mean."""
     rng, dim = np.random.default_rng(0), 32
     means = 1.2 * unit(rng.standard_normal((2, dim)))
@@ -97,11 +147,24 @@ def test_queries_from_elsewhere_find_more_than_in_the_lists_of_faiss() -> None:
     theirs.add(rows)
     theirs.nprobe = 8
     ours = AnnIndex(np.frombuffer(train_codebook("IVF64,Flat", rows), np.uint8))
-    ours.add(ours.encode(rows), 0)
+    codes = write_codes(tmp_path, "codes", ours.nlist, [ours.encode(rows)])
+    ours.add(Codes(tmp_path, codes), 0)
     scores, found = ours.search(ours.probe(queries, 8, 0.5), 10)
     assert np.allclose(scores, np.einsum("nd,nkd->nk", queries, rows[found]), atol=1e-5)
     assert shared(found, exact) > shared(theirs.search(queries, 10)[1], exact) + 0.03
     assert shared(found, exact) > 0.9
+
+
+def test_a_graph_finds_nearly_the_lists_that_comparing_all_does() -> None:
+    rng = np.random.default_rng(0)
+    vectors, queries = (unit(rng.standard_normal((n, DIM))) for n in (3000, 100))
+    graph, every = (
+        AnnIndex(np.frombuffer(train_codebook(recipe, vectors), np.uint8)).probe(queries, 16, 0.25)
+        for recipe in ("IVF256_HNSW32,SQ8", "IVF256,SQ8")
+    )
+    assert shared(graph.lists, every.lists) > 0.99
+    same = graph.lists == every.lists
+    assert np.allclose(graph.scores[same], every.scores[same], atol=1e-5)
 
 
 def test_lists_are_chosen_by_their_reach_and_scored_by_their_centroids() -> None:

@@ -90,7 +90,7 @@ def test_every_code_takes_the_bytes_that_are_reckoned_with() -> None:
     vectors = clusters(0, 400)
     for form, size in code_sizes(DIM).items():
         index = AnnIndex(np.frombuffer(train_codebook(form.format(4), vectors), np.uint8))
-        assert index.encode(vectors).shape == (400, size + 1)  # and its list
+        assert index.encode(vectors).codes.shape == (400, size)
 
 
 def test_fields_share_the_budget_by_rows_and_dimensions() -> None:

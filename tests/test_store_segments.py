@@ -10,6 +10,7 @@ import lmdb
 import numpy as np
 import pytest
 from fakes import fake_model
+from numpy.typing import NDArray
 
 import mmsearch
 from mmsearch import Index, IndexFormatError, Item, Modality, Model, ModelError, Part, UsageError
@@ -17,10 +18,12 @@ from mmsearch.records import FieldName
 from mmsearch.store import environment, files, manifest, plan
 from mmsearch.store.catalog_writer import CatalogWriter
 from mmsearch.store.environment import acquire
+from mmsearch.store.field import Field
 from mmsearch.store.manifest import EXACT, FieldInfo, Manifest, SegmentInfo
 from mmsearch.store.merge import FAN_IN, merge_tail
 from mmsearch.store.metadata import Update
 from mmsearch.store.segment import Segment, write_segment
+from mmsearch.store.selection import Selection
 
 WORDS = [f"word{n}" for n in range(30)]
 NAME = FieldName("fake", Modality.TEXT)
@@ -129,10 +132,15 @@ def test_merged_segments_keep_their_codes(make_index: Callable[..., Index]) -> N
     assert info.codebook == before
     assert len(info.segments) < FAN_IN
     with index._reader.view() as view:
-        ann = view.state.fields[NAME].ann
-        assert ann is not None
-        found = ann.search(np.ones((1, 32), np.float32), 1000, ann.nlist, 0.25)
+        found = every_row(view.state.fields[NAME])
     assert sorted(found[found >= 0]) == list(range(290))
+
+
+def every_row(field: Field) -> NDArray[np.int64]:
+    """Return what a search in all lists finds."""
+    assert field.ann is not None
+    whole = Selection(np.ones(field.rows, bool))
+    return field.ann.search(np.ones((1, 32), np.float32), 1000, field.ann.nlist, 0.25, whole)
 
 
 def test_a_reader_adds_the_codes_of_new_commits_to_those_it_has(
@@ -144,9 +152,8 @@ def test_a_reader_adds_the_codes_of_new_commits_to_those_it_has(
     def runs() -> list[tuple[int, int]]:
         index.search("word1")
         with index._reader.view() as view:
-            ann = view.state.fields[NAME].ann
+            ann, found = view.state.fields[NAME].ann, every_row(view.state.fields[NAME])
             assert ann is not None
-            found = ann.search(np.ones((1, 32), np.float32), 1000, ann.nlist, 0.25)
             assert sorted(found[found >= 0]) == list(range(view.state.fields[NAME].rows))
             return [(run.start, run.stop) for run in ann.runs]
 

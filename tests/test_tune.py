@@ -16,8 +16,10 @@ from mmsearch.records import FieldName, FloatArray
 from mmsearch.search.dense import find_candidates
 from mmsearch.search.effort import Effort, effort
 from mmsearch.search.tuning import Measured, cheapest, exact, measure
-from mmsearch.store.field import Field, Selection
+from mmsearch.store.field import Field
+from mmsearch.store.manifest import FieldInfo
 from mmsearch.store.reader import Reader
+from mmsearch.store.selection import Selection
 
 ROWS = 3_000
 RECIPE = "IVF32,PQ8"
@@ -179,6 +181,73 @@ def test_a_target_out_of_reach_changes_nothing(tmp_path: Path) -> None:
         found = index.tune(0.999)
         assert all(one.tuning is None and 0 < one.ann_recall < 0.999 for one in found)
         assert index.info().fields[0].promises == ()
+
+
+class TestRecipes:
+    """Other codes, tried beside the present ones."""
+
+    @pytest.fixture
+    def coarse(self, tmp_path: Path) -> Iterator[mmsearch.Index]:
+        """An index whose codes are too small for what is asked for."""
+        np.save(tmp_path / "pictures.npy", clusters(1, 1_000))
+        with mmsearch.create(tmp_path / "index", model=fake_model(), recipe="IVF16,PQ1") as index:
+            index.add_vectors(tmp_path / "pictures.npy")
+            yield index
+
+    def test_codes_that_keep_the_promise_are_kept(
+        self, coarse: mmsearch.Index, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mmsearch.search.tuning.DEPTHS", (10, 20))
+        assert all(one.tuning is None for one in coarse.tune(0.95))
+        lines: list[str] = []
+        found = coarse.tune(0.95, recipes=["IVF16,SQ8", "IVF16,PQ2"], progress=lines.append)
+        assert all(one.tuning and one.recipe == "IVF16,SQ8" for one in found)
+        assert f"{IMAGES} as IVF16,PQ2" in lines
+        (described,) = coarse.info().fields
+        assert (described.recipe, all(p.holds for p in described.promises)) == ("IVF16,SQ8", True)
+        assert mmsearch.verify(coarse.path) == []
+        with looking(coarse.path) as (field, _):
+            files = {path.name for path in coarse.path.glob("*.code*")}
+            assert files == {field.info.codebook.name, field.info.segments[0].codes.name}  # type: ignore[union-attr]
+
+    def test_the_fastest_of_those_that_keep_it_is_chosen(self) -> None:
+        def tuned(ms: float, kept: object = True) -> tuning.Tuned:
+            return tuning.Tuned(IMAGES, Modality.TEXT, "", kept, 1.0, ms)  # type: ignore[arg-type]
+
+        slow, fast = [tuned(3.0), tuned(1.0)], [tuned(1.0), tuned(2.0)]
+        missing = [tuned(0.0, None), tuned(0.1)]
+        assert min((missing, slow, fast), key=tuning._cost) is fast
+
+    def test_what_was_chosen_outlives_compaction_and_growth(
+        self, coarse: mmsearch.Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mmsearch.search.tuning.DEPTHS", (10, 20))
+        coarse.tune(0.95, recipes=["IVF16,SQ8"])
+        coarse.compact()
+        assert field_info(coarse).recipe == "IVF128,SQ8"  # as many lists as a field of 1,000 gets
+        np.save(tmp_path / "more.npy", clusters(3, 8_000))
+        coarse.add_vectors(tmp_path / "more.npy")
+        assert field_info(coarse).recipe == "IVF512,SQ8"
+
+    def test_what_cannot_be_tried_is_refused(self, coarse: mmsearch.Index) -> None:
+        before = {path.name for path in coarse.path.iterdir()}
+        with pytest.raises(UsageError, match="1,000 vectors, and it needs 2,048"):
+            coarse.tune(0.9, recipes=["IVF2048,SQ8"])
+        with pytest.raises(UsageError, match="not a FAISS factory string"):
+            coarse.tune(0.9, recipes=["IVF16,SQ8", "PQ8"])
+        assert {path.name for path in coarse.path.iterdir()} == before
+
+    def test_a_budget_says_how_large_codes_are(self, tmp_path: Path) -> None:
+        with (
+            mmsearch.create(tmp_path / "index", model=fake_model(), memory="1MB") as index,
+            pytest.raises(UsageError, match="budget of memory"),
+        ):
+            index.tune(0.9, recipes=["IVF16,SQ8"])
+
+
+def field_info(index: mmsearch.Index) -> FieldInfo:
+    with looking(index.path) as (field, _):
+        return field.info
 
 
 def test_an_exact_field_needs_no_tuning(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from peer import Built, K, Peer, RowArray, Setting, main
@@ -23,7 +24,10 @@ LOADED = (opening, load_faiss())
 
 
 class Embedded:
-    """Stands for encoders that have embedded everything elsewhere; a text is a row's number."""
+    """Stands for encoders that have embedded everything elsewhere.
+
+    A text is a row's number; any other, of the bank against hubs, stands for some row.
+    """
 
     limits = InputLimits()
     batch_size = 1000
@@ -38,7 +42,8 @@ class Embedded:
 
     def prepare(self, decoded: str) -> FloatArray:
         """Look the vector up."""
-        vector: FloatArray = self._vectors[int(decoded)]
+        row = int(decoded) if decoded.isdecimal() else crc32(decoded.encode()) % len(self._vectors)
+        vector: FloatArray = self._vectors[row]
         return vector
 
     def encode(self, prepared: Sequence[FloatArray]) -> FloatArray:

@@ -91,6 +91,10 @@ SearchDeviceOption: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Compare vectors exactly on a GPU, such as cuda. [default: the CPU]"),
 ]
+MapCodesOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--map-codes", help="Leave codes on disk: for indexes larger than memory."),
+]
 PrecisionOption: TypeAlias = Annotated[
     Literal["fp32", "bf16"] | None,
     typer.Option(help="Of the model's products. [default: bf16 on a GPU, else fp32]"),

@@ -265,7 +265,7 @@ def tuned_lines(found: "Sequence[Tuned]", *, checked: bool, as_json: bool) -> It
         if one.tuning is None:
             yield (
                 f"{where}: no setting keeps it; the best found {one.ann_recall:.3f}. "
-                "Larger codes find more: make the index with another --recipe"
+                "Larger codes find more: try them with --recipe"
             )
             continue
         effort = _effort(one.tuning.nprobe, one.tuning.reach, one.tuning.depth)

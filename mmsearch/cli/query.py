@@ -13,6 +13,7 @@ from mmsearch.cli.options import (
     HubsOption,
     IndexOption,
     JsonOption,
+    MapCodesOption,
     PrecisionOption,
     PreferOption,
     RerankOption,
@@ -93,6 +94,7 @@ def query(
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     search_device: SearchDeviceOption = None,
+    map_codes: MapCodesOption = False,
 ) -> None:
     """Find what fits a text, a picture, a sound, or several of them together.
 
@@ -122,7 +124,11 @@ def query(
             "--batch goes with no TEXT, --image, --audio, --exclude, --html or --heat"
         )
     with open_index(
-        locate_index(index), device=device, precision=precision, search_device=search_device
+        locate_index(index),
+        device=device,
+        precision=precision,
+        search_device=search_device,
+        map_codes=map_codes,
     ) as opened:
         if batch is not None:
             from mmsearch.engine.batch import answers

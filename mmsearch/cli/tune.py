@@ -19,6 +19,12 @@ def tune(
         Path | None,
         typer.Option(help="Text queries as your users ask them, one a line, 400 at least."),
     ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Other codes to try, a FAISS factory string; the fastest are kept. Repeatable."
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; measure what is found now.")
     ] = False,
@@ -32,12 +38,14 @@ def tune(
     from mmsearch.engine.inputs import text_lines
     from mmsearch.engine.opening import open_index
 
+    if check and recipe:
+        raise typer.BadParameter("--check changes nothing: give no --recipe")
     texts = text_lines(queries) if queries else None
     with open_index(locate_index(index)) as opened:
         if check:
             found = opened.check_tuning(queries=texts, progress=say)
         else:
-            found = opened.tune(ann_recall, queries=texts, progress=say)
+            found = opened.tune(ann_recall, queries=texts, recipes=recipe or (), progress=say)
     for line in tuned_lines(found, checked=check, as_json=json):
         typer.echo(line)
     if any(one.tuning is None for one in found):

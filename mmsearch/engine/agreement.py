@@ -15,9 +15,9 @@ from mmsearch.search.dense import find_candidates
 from mmsearch.search.effort import effort, hubs_of
 from mmsearch.search.tuning import K, exact
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.field import Selection
 from mmsearch.store.manifest import EXACT
 from mmsearch.store.reader import View
+from mmsearch.store.selection import Selection
 
 MOST = 1_000
 """Queries, evenly spaced: exact search is a pass over the field."""

@@ -328,6 +328,7 @@ class Index(Opened):
         ann_recall: float = 0.95,
         *,
         queries: Sequence[str] | None = None,
+        recipes: Sequence[str] = (),
         progress: Callable[[str], None] | None = None,
     ) -> "list[Tuned]":
         """Find how little effort keeps a promise, for each field and kind of query, and keep to it.
@@ -339,24 +340,29 @@ class Index(Opened):
             ann_recall: The share to keep, between 0 and 1.
             queries: Texts as your users ask them, 400 at least; the reference bank's by default.
                 Pictures and sounds that ask are a sample of the index's own.
+            recipes: FAISS factory strings to try beside the present one; each field keeps what is
+                fastest. Each takes as long as indexing the field did.
             progress: Called with a line for each direction that is begun.
 
         Returns:
             One for each direction that is searched approximately.
 
         Raises:
-            UsageError: The share or the number of queries makes no sense.
+            UsageError: The share or the number of queries makes no sense, or a recipe does not fit.
             IndexLockedError: Another process is writing to the index.
         """
-        from mmsearch.engine.tuning import Tuner, keep_tunings  # here: no query is to wait for it
+        from mmsearch.engine.recoding import recoded  # here: no query is to wait for it
+        from mmsearch.engine.tuning import Tuner, keep_tunings
 
         if not 0 < ann_recall < 1:
             raise UsageError(f"ann_recall {ann_recall}: give a share between 0 and 1")
         with closing(Writer(self.path)) as writer:
             with closing(Reader(self.path)) as reader, reader.view() as view:
                 self._refuse_moved(view.manifest, self.model)
-                found = Tuner(view, self.model, queries, 0, progress).run(ann_recall)
-            keep_tunings(writer, found)
+                tuner = Tuner(view, self.model, queries, 0, progress)
+                others = recoded(writer, recipes)
+                found = tuner.run(ann_recall, others)
+            keep_tunings(writer, found, others)
         return found
 
     def check_tuning(
@@ -387,4 +393,4 @@ class Index(Opened):
         try:
             return repair_index(self.path)
         finally:
-            self._reader = Reader(self.path, self._search_device)
+            self._reader = self._open_reader()

@@ -48,11 +48,13 @@ class Opened(Closing):
         precision: str | None = None,
         compile: bool = False,
         search_device: str | None = None,
+        map_codes: bool = False,
     ) -> None:
         """Open an index; see :func:`mmsearch.open`."""
         self.path = Path(path)
-        self._search_device = Compute(search_device).device if search_device else None
-        self._reader = Reader(self.path, self._search_device)
+        searched_on = Compute(search_device).device if search_device else None
+        self._open_reader = partial(Reader, self.path, searched_on, map_codes=map_codes)
+        self._reader = self._open_reader()
         self._given_model = model
         self._load_model = partial(load_model, device=device, precision=precision, compile=compile)
         self._matchers = Matchers(device, precision, compile)

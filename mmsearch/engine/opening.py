@@ -75,6 +75,7 @@ def open_index(
     precision: str | None = None,
     compile: bool = False,
     search_device: str | None = None,
+    map_codes: bool = False,
 ) -> Index:
     """Open an index.
 
@@ -87,6 +88,8 @@ def open_index(
         search_device: Where vectors are compared, such as ``cuda``: fields that have room in its
             memory, 2 bytes a dimension, are copied there when first searched, and searched
             exactly. By default the CPU, through FAISS.
+        map_codes: Whether the codes of approximate search stay on disk and are read as lists are
+            looked into, for indexes whose codes have no room in memory (docs/indexing.md).
 
     Raises:
         UsageError: There is no such device.
@@ -101,6 +104,7 @@ def open_index(
         precision=precision,
         compile=compile,
         search_device=search_device,
+        map_codes=map_codes,
     )
     try:
         index.info()

@@ -15,8 +15,9 @@ from mmsearch.search.hubs import HubCorrection, Hubs
 from mmsearch.search.probing import Judge, Probe
 from mmsearch.search.querybank import Querybank
 from mmsearch.search.standing import levels
-from mmsearch.store.field import Field, Selection
+from mmsearch.store.field import Field
 from mmsearch.store.reader import Background, View
+from mmsearch.store.selection import Selection
 
 
 def probes_of(

@@ -1,7 +1,8 @@
 """`Index.tune`: how each field is searched for each kind of query, so that a promise is kept."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from mmsearch.search.tuning import (
     seconds_of,
 )
 from mmsearch.store.field import Field
-from mmsearch.store.manifest import Point, Tuning
+from mmsearch.store.manifest import FieldInfo, Point, Tuning
 from mmsearch.store.reader import View
 from mmsearch.store.writer import Writer
 
@@ -99,9 +100,25 @@ class Tuner:
             raise UsageError(f"{len(self._texts)} queries are too few: give {2 * LEAST_QUERIES}")
         self._progress = progress or (lambda line: None)
 
-    def run(self, target: float) -> list[Tuned]:
-        """Find for each direction the cheapest effort that keeps a target (ann_recall_at_10)."""
-        return [self._tune(one, target) for one in self._directions(lambda field, asked: True)]
+    def run(self, target: float, others: Sequence[FieldInfo] = ()) -> list[Tuned]:
+        """Find for each direction the cheapest effort that keeps a target (ann_recall_at_10).
+
+        Args:
+            target: What to keep.
+            others: The same fields with other codes. Of all codes of a field those are taken that
+                keep the target for most of its directions, and among them the fastest.
+        """
+        directions = self._directions(lambda field, asked: True)
+        found = []
+        for name, some in groupby(directions, key=lambda one: one.name):
+            of_field = list(some)
+            opened = [Field(self._view.folder, info) for info in others if info.name == name]
+            tried = [[self._tune(one, target) for one in of_field]]
+            for field in opened:
+                self._progress(f"{name} as {field.info.recipe}")
+                tried.append([self._tune(replace(one, field=field), target) for one in of_field])
+            found += min(tried, key=_cost)
+        return found
 
     def check(self) -> list[Tuned]:
         """Measure what the tunings that are in force find now."""
@@ -189,17 +206,31 @@ class Tuner:
         return Tuned(one.name, one.asked, field.info.recipe, tuning, share, ms)
 
 
-def keep_tunings(writer: Writer, found: Sequence[Tuned]) -> None:
-    """Commit what tuning has found, beside the older tunings of other kinds of queries."""
+def keep_tunings(writer: Writer, found: Sequence[Tuned], others: Sequence[FieldInfo] = ()) -> None:
+    """Commit what tuning has found, beside the older tunings of other kinds of queries.
+
+    Args:
+        writer: The index's writer.
+        found: At least one for each direction to keep.
+        others: Fields with other codes, see :meth:`Tuner.run`.
+    """
     fields = []
-    for info in writer.manifest.fields:
-        new = [one.tuning for one in found if one.field == info.name and one.tuning]
+    for present in writer.manifest.fields:
+        new = [one.tuning for one in found if one.field == present.name and one.tuning]
         asked = {tuning.asked for tuning in new}
-        kept = [tuning for tuning in info.tunings if tuning.asked not in asked]
         if new:
+            codebook = new[0].codebook
+            info = next((o for o in others if o.codebook and o.codebook.name == codebook), present)
+            kept = [tuning for tuning in info.tunings if tuning.asked not in asked]
             fields.append(replace(info, tunings=(*kept, *new)))
     if fields:
         writer.replace_fields(fields, cleared=np.empty(0, np.int64))
+
+
+def _cost(tuned: Iterable[Tuned]) -> tuple[int, float]:
+    """What speaks against some codes: directions without a tuning, milliseconds of the rest."""
+    costs = [(one.tuning is None, one.ms) for one in tuned]
+    return sum(missing for missing, _ in costs), sum(ms for _, ms in costs)
 
 
 def _others(rows: NDArray[np.int64], own: NDArray[np.int64] | None) -> NDArray[np.int64]:

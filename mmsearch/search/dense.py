@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from mmsearch.records import FloatArray
 from mmsearch.search.effort import Effort
 from mmsearch.search.hubs import Hubs, corrected
-from mmsearch.store.field import Field, Selection
+from mmsearch.store.field import Field
 from mmsearch.store.on_device import OnDevice
+from mmsearch.store.selection import Selection
 
 EXACT_CANDIDATES = 20_000
 _EXACT_SHARE = 8
@@ -66,7 +67,7 @@ def find_candidates(
     if field.on_device is not None:
         return [*_found_on(field.on_device, field, queries, depth, allowed, hubs)]
     assert field.ann is not None
-    proposed = field.ann.search(queries, depth, effort.nprobe, effort.reach, allowed.bits)
+    proposed = field.ann.search(queries, depth, effort.nprobe, effort.reach, allowed)
     return [_rescored(field, *one) for one in zip(proposed, queries, hubs, strict=True)]
 
 

@@ -12,9 +12,10 @@ from mmsearch.search.effort import Effort
 from mmsearch.search.evidence import Line, gained
 from mmsearch.search.hubs import Hubs, corrected
 from mmsearch.search.standing import Level, levels
-from mmsearch.store.field import Field, Selection
+from mmsearch.store.field import Field
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.reader import Background
+from mmsearch.store.selection import Selection
 
 _CHUNKS_PER_ITEM = 4
 

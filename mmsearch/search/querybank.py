@@ -20,8 +20,9 @@ from mmsearch.records import FloatArray
 from mmsearch.search.dense import find_candidates
 from mmsearch.search.effort import Effort
 from mmsearch.search.hubs import Hubs
-from mmsearch.store.field import Field, Selection
+from mmsearch.store.field import Field
 from mmsearch.store.once import computed_once
+from mmsearch.store.selection import Selection
 
 BETA = 20.0
 """The inverse temperature that the paper's code has as its default (github.com/ioanacroi/qb-norm);

@@ -16,7 +16,8 @@ from mmsearch.search.dense import find_candidates
 from mmsearch.search.effort import Effort
 from mmsearch.search.hubs import Hubs, corrected
 from mmsearch.store.exact import nearest
-from mmsearch.store.field import Field, Selection
+from mmsearch.store.field import Field
+from mmsearch.store.selection import Selection
 
 K = 10
 """ann_recall_at_10 is what is promised."""
@@ -101,7 +102,7 @@ def measure(
     places = []
     for at in range(0, len(queries), 256):
         some = queries[at : at + 256]
-        proposed = field.ann.search(some, depths[-1], nprobe, reach, allowed.bits)
+        proposed = field.ann.search(some, depths[-1], nprobe, reach, allowed)
         places.append(_places(proposed, truth[at : at + 256]))
     found = np.concatenate(places)
     wanted = np.maximum((truth >= 0).sum(axis=1), 1)

@@ -1,11 +1,12 @@
 """Approximate search: the codes of vectors, in FAISS.
 
 A codebook is a trained FAISS index without vectors. The codes of a segment are what that index
-makes of its rows (``sa_encode``), kept in a file of their own; an index in memory is the codebook
-with the codes of all segments added under their row numbers.
+makes of its rows, kept in a file of their own. To be searched they are added to the lists of a
+codebook in memory, or its lists are those of the file.
 """
 
 import ctypes
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -13,24 +14,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
+from mmsearch.store.codes import Codes, Encoded
 from mmsearch.store.faiss_ import inverted_file, load_faiss, transforms
 from mmsearch.store.once import computed_once
 
 _FAST_BITS = 4
+GRAPH_EFFORT = 128
+"""HNSW's efSearch where lists are found by a graph, or as many as are looked into
+(`benchmarks/coarse.py`)."""
+
+
+class _Centroids:
+    """The quantizer of an inverted file, which outlives it."""
+
+    def __init__(self, ivf: Any) -> None:
+        faiss = load_faiss()
+        self.quantizer = faiss.downcast_index(ivf.quantizer)
+        if hasattr(self.quantizer, "hnsw"):
+            self.quantizer.hnsw.efSearch = GRAPH_EFFORT
+        ivf.own_fields = False
+        self._owner = faiss.IndexPreTransform(self.quantizer)  # SWIG miscounts ``this.own(True)``
+        self._owner.own_fields = True
 
 
 class AnnIndex:
-    """A codebook, and the codes added to it."""
+    """A codebook, and codes: of its own in memory, or of a file."""
 
-    def __init__(self, codebook: NDArray[np.uint8]) -> None:
-        """Load a codebook from bytes that have been checked: FAISS itself checks nothing."""
+    def __init__(self, codebook: NDArray[np.uint8], sharing: "AnnIndex | None" = None) -> None:
+        """Load a codebook from bytes that have been checked: FAISS itself checks nothing.
+
+        Args:
+            codebook: The trained, empty index.
+            sharing: Another index of the same codebook, so that the centroids are in memory once.
+        """
         faiss = load_faiss()
         flags = faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE  # nlist KiB for each code byte, for distances
         self._index = faiss.deserialize_index(np.array(codebook), flags)
         self._ivf = faiss.downcast_index(inverted_file(self._index))
         self._ivf.parallel_mode = 1  # cores share the lists of a query, so that one query has all
         self._searched = self._ivf
-        self.code_bytes: int = self._index.sa_code_size()
+        self._file: Codes | None = None
+        self._centroids = _Centroids(self._ivf)
+        if sharing is not None:
+            self._centroids = sharing._centroids
+            self._ivf.quantizer = self._centroids.quantizer
 
     @property
     def nlist(self) -> int:
@@ -40,7 +67,7 @@ class AnnIndex:
     @computed_once
     def _squares(self) -> FloatArray:
         """Of each centroid its squared length, (nlist,) float32; encoding needs none."""
-        centroids = self._ivf.quantizer.reconstruct_n(0, self.nlist)
+        centroids = self._centroids.quantizer.reconstruct_n(0, self.nlist)
         squares: FloatArray = np.square(centroids).sum(axis=1)
         return squares
 
@@ -49,27 +76,47 @@ class AnnIndex:
         """What is done to queries before they reach the inverted file."""
         return [_numpy_transform(transform) for transform in transforms(self._index)]
 
-    @property
-    def rows(self) -> int:
-        """How many codes have been added."""
-        return int(self._searched.ntotal)
+    def encode(self, vectors: FloatArray) -> Encoded:
+        """Return lists and codes for (n, dim) float32."""
+        raw: NDArray[np.uint8] = self._index.sa_encode(np.ascontiguousarray(vectors))
+        list_bytes = raw.shape[1] - self._ivf.code_size
+        lists = np.zeros((len(raw), 8), np.uint8)
+        lists[:, :list_bytes] = raw[:, :list_bytes]
+        return Encoded(lists.view("<i8")[:, 0], raw[:, list_bytes:])
 
-    def encode(self, vectors: FloatArray) -> NDArray[np.uint8]:
-        """Return (n, code_bytes) uint8 for (n, dim) float32."""
-        codes: NDArray[np.uint8] = self._index.sa_encode(np.ascontiguousarray(vectors))
-        return codes
+    def add(self, codes: Codes, offset: int) -> None:
+        """Add the codes of a segment's rows.
 
-    def add(self, codes: NDArray[np.uint8], first_row: int) -> None:
-        """Add (n, code_bytes) codes of consecutive rows."""
-        rows = np.arange(first_row, first_row + len(codes))
-        self._ivf.add_sa_codes(np.ascontiguousarray(codes), rows)
-        self._index.ntotal = self._ivf.ntotal
+        Args:
+            codes: Those of the segment.
+            offset: What is added to its rows; those that would be below 0 are left out.
+        """
+        faiss, lists = load_faiss(), self._ivf.invlists
+        for number, some, rows in codes.lists():
+            first = int(np.searchsorted(rows, -offset))
+            ids, added = rows[first:] + offset, some[first:]
+            if len(ids):
+                lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(added))
+        self._index.ntotal = self._ivf.ntotal = lists.compute_ntotal()
+
+    def map(self, codes: Codes) -> None:
+        """Leave a segment's codes in their file, and search them there."""
+        faiss, spans = load_faiss(), codes.starts
+        lists = faiss.OnDiskInvertedLists(self.nlist, codes.code_bytes, "")
+        places = np.column_stack([codes.sizes, codes.sizes, spans[:-1]]).astype(np.uint64)
+        faiss.memcpy(lists.lists.data(), faiss.swig_ptr(places), places.nbytes)
+        lists.read_only, lists.prefetch_nthread = True, 0
+        lists.ptr, lists.totsize = faiss.swig_ptr(codes.bytes), codes.bytes.nbytes
+        weakref.finalize(self, setattr, lists, "ptr", None)  # or FAISS unmaps what is Python's
+        self._ivf.replace_invlists(lists, False)
+        self._index.ntotal = self._ivf.ntotal = codes.rows
+        self._file = codes
 
     def pack(self) -> None:
         """Get ready for searches, once all codes have been added.
 
         Codes of 4 bits are arranged for fast scan. In files they are not: FAISS 1.15 ends the
-        process where such codes are added to the arranged ones.
+        process where such codes are added to the arranged ones, and cannot map those.
         """
         if getattr(getattr(self._ivf, "pq", None), "nbits", 0) == _FAST_BITS:
             faiss = load_faiss()
@@ -94,7 +141,7 @@ class AnnIndex:
         for transform in self._query_transforms:
             queries = transform(queries)
         stretched = queries / np.float32(2 * reach)
-        distances, lists = self._ivf.quantizer.search(stretched, min(nprobe, self.nlist))
+        distances, lists = self._centroids.quantizer.search(stretched, min(nprobe, self.nlist))
         squares = np.square(stretched).sum(axis=1, keepdims=True)
         scores = np.float32(reach) * (squares + self._squares[lists] - distances)
         return Probes(queries, lists, scores)
@@ -114,6 +161,8 @@ class AnnIndex:
             there are no more.
         """
         faiss, (count, nprobe) = load_faiss(), probes.lists.shape
+        if self._file is not None:
+            self._file.check(np.unique(probes.lists))
         parameters = faiss.SearchParametersIVF(nprobe=nprobe)
         if allowed is not None:
             parameters.sel = faiss.IDSelectorBitmap(allowed)

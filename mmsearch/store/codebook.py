@@ -32,7 +32,10 @@ def train_codebook(recipe: str, sample: FloatArray) -> bytes:
     if rotation_quantizers and hasattr(ivf, "pq"):
         _train_rotated(index, ivf, sample)
     else:
+        metric = ivf.metric_type
+        ivf.metric_type = load_faiss().METRIC_L2  # lists are cells; FAISS checks it for graphs
         index.train(sample)
+        ivf.metric_type = metric
     del rotation_quantizers
     return bytes(load_faiss().serialize_index(index))
 

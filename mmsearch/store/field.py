@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import DamagedIndexError
 from mmsearch.records import FloatArray, Modality
 from mmsearch.store.ann import AnnIndex
+from mmsearch.store.codes import Codes
 from mmsearch.store.exact import inner_products
 from mmsearch.store.files import CheckedFile, FileInfo
 from mmsearch.store.manifest import FieldInfo
@@ -18,30 +19,11 @@ from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.nearness import Nearness, load_bank, read_bank
 from mmsearch.store.on_device import OnDevice, fits
 from mmsearch.store.once import computed_once
-from mmsearch.store.runs import Run, Runs, load_runs
+from mmsearch.store.runs import Run, Runs, load_runs, map_runs
 from mmsearch.store.segment import Segment
 
 if TYPE_CHECKING:
     import torch
-
-
-class Selection:
-    """Which rows of a field may come back; immutable, so searches of one commit share it."""
-
-    def __init__(self, mask: NDArray[np.bool_]) -> None:
-        """Count the rows of a (rows,) bool mask."""
-        self.mask = mask
-        self.count = int(np.count_nonzero(mask))
-
-    @computed_once
-    def rows(self) -> NDArray[np.int64]:
-        """Their numbers, ascending."""
-        return np.flatnonzero(self.mask)
-
-    @computed_once
-    def bits(self) -> NDArray[np.uint8] | None:
-        """A bit for each row, the lowest of a byte first; None where all may come back."""
-        return None if self.count == len(self.mask) else np.packbits(self.mask, bitorder="little")
 
 
 class Field:
@@ -60,6 +42,8 @@ class Field:
         info: FieldInfo,
         previous: "Field | None" = None,
         device: "torch.device | None" = None,
+        *,
+        map_codes: bool = False,
     ) -> None:
         """Open the segments, those of ``previous`` that are still part of the field again.
 
@@ -68,6 +52,7 @@ class Field:
             info: What the manifest says of the field.
             previous: An earlier state of it.
             device: Where searches compute, if not in FAISS.
+            map_codes: Whether codes are searched in their files, not in memory.
 
         Raises:
             FileNotFoundError: A writer has replaced one since the manifest was read.
@@ -76,12 +61,13 @@ class Field:
         self.info = info
         self._folder = folder
         self._device = device
+        self._map_codes = map_codes
         opened = {s.info.vectors: s for s in previous.segments} if previous else {}
         self.segments: list[Segment] = [
             opened.get(segment.vectors) or Segment(folder, segment, info.dim, device)
             for segment in info.segments
         ]
-        self._codes = [CheckedFile(folder, s.codes) for s in info.segments if s.codes]
+        self._codes = [Codes(folder, s.codes) for s in info.segments if s.codes]
         self._codebook = CheckedFile(folder, info.codebook) if info.codebook else None
         self.nearness: Mapping[Modality, Nearness] = {
             bank.asked: Nearness([CheckedFile(folder, s.nearness[at]) for s in info.segments])
@@ -207,15 +193,10 @@ class Field:
         """The codes of all rows, or None where the field is searched exactly."""
         if self._codebook is None:
             return None
-        return load_runs(self.rows, self._known, read_all(self._codebook), self._read_codes)
-
-    def _read_codes(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield the codes from one row up to another, checked."""
-        for segment, file, first in zip(self.segments, self._codes, self._starts, strict=False):
-            row_bytes = file.info.payload_bytes // segment.rows
-            mine = np.clip([start - first, stop - first], 0, segment.rows) * row_bytes
-            if mine[0] < mine[1]:
-                yield file.read(*mine.tolist())
+        codebook = read_all(self._codebook)
+        if self._map_codes:
+            return map_runs(codebook, self._codes)
+        return load_runs(self._known, codebook, self._codes)
 
     def _known_runs(self, before: "Field | None") -> tuple[Run, ...]:
         """Return what another state of the field has loaded of this one's first rows."""

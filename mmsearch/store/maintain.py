@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
 from mmsearch.store.codebook import train_codebook
+from mmsearch.store.codes import write_codes
 from mmsearch.store.field import Field, load_codebook
 from mmsearch.store.files import FileInfo, write_file
 from mmsearch.store.manifest import EXACT, Bank, FieldInfo, SegmentInfo
@@ -176,5 +177,5 @@ def _write_codes(
     blocks: Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]],
 ) -> FileInfo:
     index = load_codebook(writer.folder, codebook)
-    codes = (index.encode(vectors.astype(np.float32)).tobytes() for _, vectors in blocks)
-    return write_file(writer.folder, writer.new_name("codes"), codes)
+    codes = (index.encode(vectors.astype(np.float32)) for _, vectors in blocks)
+    return write_codes(writer.folder, writer.new_name("codes"), index.nlist, codes)

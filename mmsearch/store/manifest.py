@@ -8,10 +8,10 @@ from mmsearch.errors import IndexFormatError
 from mmsearch.records import FieldName, Modality, Space
 from mmsearch.store.files import FileInfo
 
-FORMAT = 3
-_OTHER_CELLS = 1
-"""Up to this format the lists of a codebook were told apart by angle. Such a field is searched
-exactly until the next writer trains it anew."""
+FORMAT = 4
+_OTHER_CODES = 3
+"""Up to this format codes lay in the order of rows. Such a field is searched exactly until the next
+writer trains it anew."""
 EXACT = "exact"
 """The recipe of a field without a codebook."""
 
@@ -115,6 +115,7 @@ class FieldInfo:
         trained_rows: How many rows the field had when its codebook was trained.
         tunings: For queries of some modalities, how to search it.
         banks: For queries of some modalities, what they usually are.
+        form: The recipe that tuning chose, ``{}`` for how many lists; ``None``: as planned.
     """
 
     name: FieldName
@@ -125,6 +126,7 @@ class FieldInfo:
     trained_rows: int = 0
     tunings: tuple[Tuning, ...] = ()
     banks: tuple[Bank, ...] = ()
+    form: str | None = None
 
     @property
     def rows(self) -> int:
@@ -226,7 +228,7 @@ class Manifest:
             )
         raw["spaces"] = tuple(Space(**space) for space in raw["spaces"])
         fields = map(_field, raw["fields"])
-        raw["fields"] = tuple(f.bare() if version <= _OTHER_CELLS else f for f in fields)
+        raw["fields"] = tuple(f.bare() if version <= _OTHER_CODES else f for f in fields)
         raw["scorers"] = tuple(map(_scorer, raw.get("scorers", ())))
         return Manifest(**raw)
 
@@ -254,6 +256,7 @@ def _field(raw: dict[str, Any]) -> FieldInfo:
         trained_rows=raw["trained_rows"],
         tunings=tuple(_tuning(tuning) for tuning in raw.get("tunings", ())),
         banks=tuple(_bank(bank) for bank in raw.get("banks", ())),
+        form=raw.get("form"),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.store.codes import join_codes
 from mmsearch.store.field import read_all
 from mmsearch.store.files import CheckedFile, FileInfo, write_file
 from mmsearch.store.manifest import FieldInfo, SegmentInfo
@@ -56,7 +57,7 @@ def _merge(
     codes = [segment.codes for segment in tail if segment.codes]
     return SegmentInfo(
         vectors=write_segment(folder, new_name("vectors"), ids, vectors),
-        codes=_joined(folder, codes, new_name("codes")) if codes else None,
+        codes=join_codes(folder, new_name("codes"), codes) if codes else None,
         rows=len(ids),
         last_id=int(ids[-1]),
         nearness=tuple(

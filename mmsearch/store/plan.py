@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from math import ceil
 
 from mmsearch.store.manifest import EXACT, FieldInfo, Manifest
-from mmsearch.store.recipes import choose_recipe, code_sizes, form_of, rows_to_train
+from mmsearch.store.recipes import (
+    choose_recipe,
+    code_sizes,
+    form_of,
+    rows_to_train,
+    with_lists,
+)
 
 EXACT_ROWS = 50_000
 """Up to here an exact search is a few milliseconds and 50 to 200 MB of float32."""
@@ -36,8 +42,9 @@ class Plan:
 
     def recipe_of(self, info: FieldInfo) -> str:
         """Return how a field of this size is to be searched."""
-        if self.recipe:
-            return self.recipe if info.rows >= rows_to_train(self.recipe) else EXACT
+        asked = with_lists(info.form, info.rows) if info.form else self.recipe
+        if asked:
+            return asked if info.rows >= rows_to_train(asked) else EXACT
         if not is_large(info):
             return EXACT
         return choose_recipe(info.rows, info.dim, self._code_bytes(info))

@@ -15,12 +15,13 @@ from mmsearch.errors import DamagedIndexError, IndexNotFoundError, UsageError
 from mmsearch.records import FieldName, FloatArray
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.environment import Environment, acquire
-from mmsearch.store.field import Field, Selection
+from mmsearch.store.field import Field
 from mmsearch.store.guard import DATA
 from mmsearch.store.layout import CATALOG
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.metadata import Snapshot
 from mmsearch.store.scorers import StoredScorer
+from mmsearch.store.selection import Selection
 from mmsearch.store.spare import SPARE
 
 if TYPE_CHECKING:
@@ -53,13 +54,14 @@ class State:
         transaction_id: int,
         previous: "State | None",
         device: "torch.device | None",
+        map_codes: bool,
     ) -> None:
         self.manifest = manifest
         self.transaction_id = transaction_id
         self._dead: NDArray[np.int64] | None = None
         before = previous.fields if previous else {}
         self.fields: dict[FieldName, Field] = {
-            info.name: Field(folder, info, before.get(info.name), device)
+            info.name: Field(folder, info, before.get(info.name), device, map_codes=map_codes)
             if info.name not in before or before[info.name].info != info
             else before[info.name]
             for info in manifest.fields
@@ -169,12 +171,15 @@ class View:
 class Reader:
     """Opens an index for reading; thread-safe."""
 
-    def __init__(self, folder: Path, device: "torch.device | None" = None) -> None:
+    def __init__(
+        self, folder: Path, device: "torch.device | None" = None, *, map_codes: bool = False
+    ) -> None:
         """Open the index.
 
         Args:
             folder: Its folder.
             device: Where searches compute, for fields that have room there.
+            map_codes: Whether codes are searched in their files, not in memory.
 
         Raises:
             IndexNotFoundError: There is none.
@@ -188,6 +193,7 @@ class Reader:
             )
         self.folder = folder
         self._device = device
+        self._map_codes = map_codes
         self.environment: Environment = acquire(folder)
         self._lock = threading.Lock()
         self._state: State | None = None
@@ -245,7 +251,12 @@ class Reader:
         with self._lock:
             if self._state is None or self._state.transaction_id != transaction_id:
                 self._state = State(
-                    self.folder, manifest, transaction_id, self._state, self._device
+                    self.folder,
+                    manifest,
+                    transaction_id,
+                    self._state,
+                    self._device,
+                    self._map_codes,
                 )
             return self._state
 

@@ -12,6 +12,11 @@ MAX_TRAINING_BYTES = 512 * 2**20
 """Training rows in memory, as float32."""
 _DIMENSIONS_A_BYTE = 8
 """Of a code, where nothing else is asked for."""
+_GRAPH_LISTS = 65_536
+"""From here a graph over the centroids finds lists: comparing a query with all of them takes longer
+than scanning those that are nearest (`benchmarks/coarse.py`)."""
+GRAPH_LINKS = 32
+"""Of each node, as the FAISS wiki advises ("Guidelines to choose an index")."""
 _TRAINING_ROWS_PER_LIST = 20
 """FAISS asks for 39 and takes 10 rounds. With 40 and 10, instead of 20 and 4 and five times the
 work, the first 64 of 4,096 lists hold 0.01 more of what text-like queries are for
@@ -31,19 +36,26 @@ _KEPT = {
 def choose_recipe(rows: int, dim: int, code_bytes: float | None = None) -> str:
     """Return the factory string for a field of that size.
 
-    ``nlist`` is the power of two next to 4·√n (FAISS wiki, "Guidelines to choose an index").
-
     Args:
         rows: How many vectors.
         dim: Their dimensions.
         code_bytes: What a code may take: the largest codes that fit are chosen, the smallest where
             none do. By default one byte stands for 8 dimensions.
     """
-    nlist = 2 ** round(np.log2(4 * np.sqrt(rows)))
     sizes = code_sizes(dim)
     limit = _bytes_of(_subquantizers(dim, _DIMENSIONS_A_BYTE)) if code_bytes is None else code_bytes
     fitting = [form for form, size in sizes.items() if size <= limit]
-    return (fitting or list(sizes)[-1:])[0].format(nlist)
+    return with_lists((fitting or list(sizes)[-1:])[0], rows)
+
+
+def with_lists(form: str, rows: int) -> str:
+    """Return the factory string of a form for a field of that size.
+
+    ``nlist`` is the power of two next to 4·√n (FAISS wiki, "Guidelines to choose an index"); where
+    lists are many, an HNSW graph finds them.
+    """
+    nlist = 2 ** round(np.log2(4 * np.sqrt(rows)))
+    return form.format(f"{nlist}_HNSW{GRAPH_LINKS}" if nlist >= _GRAPH_LISTS else nlist)
 
 
 def code_sizes(dim: int) -> dict[str, int]:
@@ -63,7 +75,7 @@ def code_sizes(dim: int) -> dict[str, int]:
 
 def form_of(recipe: str) -> str:
     """Return a factory string without its ``nlist``, as :func:`code_sizes` has it."""
-    return re.sub(r"IVF\d+", "IVF{}", recipe)
+    return re.sub(r"IVF\d+(_HNSW\d+)?", "IVF{}", recipe)
 
 
 def _subquantizers(dim: int, dimensions: int) -> int:

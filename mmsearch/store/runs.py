@@ -1,19 +1,23 @@
-"""The codes of a field in memory, to which the rows of new commits are added beside searches.
+"""The codes of a field, to which the rows of new commits are added beside searches.
 
 A FAISS index must not be added to while it is searched. So the codes are held in runs, FAISS
-indexes of consecutive rows that never change and are searched side by side. New rows make a new
-run, together with those before it that are no more than twice as large: runs are few, and a row is
-copied log(n) times. A field that is opened anew is one run.
+indexes of consecutive rows that never change and are searched side by side. In memory, new rows
+make a new run, together with those before it that are no more than twice as large: runs are few,
+and a row is copied log(n) times. A field that is opened anew is one run. Where codes stay in their
+files, each file is a run.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.store.ann import AnnIndex
+from mmsearch.store.ann import AnnIndex, Probes
+from mmsearch.store.codes import Codes
+from mmsearch.store.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,13 @@ class Run:
     index: AnnIndex
     start: int
     stop: int
+
+    def search(
+        self, probes: Probes, depth: int, allowed: Selection
+    ) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Return estimates and rows, see :meth:`AnnIndex.search`."""
+        scores, rows = self.index.search(probes, depth, allowed.bits(self.start, self.stop))
+        return scores, np.where(rows < 0, rows, rows + self.start) if self.start else rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,7 @@ class Runs:
         depth: int,
         nprobe: int,
         reach: float,
-        allowed: NDArray[np.uint8] | None = None,
+        allowed: Selection,
     ) -> NDArray[np.int64]:
         """Return rows near each query, on all cores.
 
@@ -57,13 +68,13 @@ class Runs:
             depth: How many rows for each.
             nprobe: How many lists to look into.
             reach: See :meth:`AnnIndex.probe`.
-            allowed: A bit for each row, the lowest of a byte first: which may come back.
+            allowed: The rows that may come back.
 
         Returns:
             (n, depth) int64, nearest by their codes first, -1 where there are no more.
         """
         probes = self.runs[0].index.probe(queries, nprobe, reach)
-        found = [run.index.search(probes, depth, allowed) for run in self.runs]
+        found = [run.search(probes, depth, allowed) for run in self.runs]
         if len(found) == 1:
             return found[0][1]
         scores, rows = (np.hstack(side) for side in zip(*found, strict=True))
@@ -72,27 +83,40 @@ class Runs:
 
 
 def load_runs(
-    rows: int,
-    known: tuple[Run, ...],
-    codebook: NDArray[np.uint8],
-    codes: Callable[[int, int], Iterator[NDArray[np.uint8]]],
+    known: tuple[Run, ...], codebook: NDArray[np.uint8], segments: Sequence[Codes]
 ) -> Runs:
-    """Return the runs of a field.
+    """Return the runs of a field in memory.
 
     Args:
-        rows: How many it has, one at least.
         known: Runs of its first rows, with the same codebook.
         codebook: The trained, empty index.
-        codes: Yields the codes from one row up to another, in pieces.
+        segments: The codes of all its rows.
     """
+    *starts, rows = _starts(segments)
     runs = list(known)
     start = runs[-1].stop if runs else 0
     while runs and runs[-1].stop - runs[-1].start <= 2 * (rows - start):
         start = runs.pop().start
     if start < rows:
-        index = AnnIndex(codebook)
-        for piece in codes(start, rows):
-            index.add(piece.reshape(-1, index.code_bytes), start + index.rows)
+        index = AnnIndex(codebook, sharing=runs[0].index if runs else None)
+        for first, codes in zip(starts, segments, strict=True):
+            if first + codes.rows > start:
+                index.add(codes, first - start)
         index.pack()
         runs.append(Run(index, start, rows))
     return Runs(tuple(runs))
+
+
+def map_runs(codebook: NDArray[np.uint8], segments: Sequence[Codes]) -> Runs:
+    """Return the runs of a field whose codes stay in their files."""
+    starts, runs = _starts(segments), list[Run]()
+    for start, codes in zip(starts, segments, strict=False):
+        index = AnnIndex(codebook, sharing=runs[0].index if runs else None)
+        index.map(codes)
+        runs.append(Run(index, start, start + codes.rows))
+    return Runs(tuple(runs))
+
+
+def _starts(segments: Sequence[Codes]) -> list[int]:
+    """Return the first row of each segment, and behind them how many rows there are."""
+    return [0, *accumulate(codes.rows for codes in segments)]

@@ -15,9 +15,10 @@ from mmsearch.records import Chunk, FieldName, Item
 from mmsearch.store.batches import batches
 from mmsearch.store.catalog import CatalogItem
 from mmsearch.store.catalog_writer import CatalogWriter
+from mmsearch.store.codes import write_codes
 from mmsearch.store.environment import Environment, acquire
 from mmsearch.store.field import load_codebook
-from mmsearch.store.files import FileInfo, write_file
+from mmsearch.store.files import FileInfo
 from mmsearch.store.guard import refuse_damaged, seal, unseal
 from mmsearch.store.layout import CATALOG, catalog_item, remove_unnamed
 from mmsearch.store.lock import WriterLock
@@ -279,8 +280,8 @@ class Writer:
     def _write_codes(self, info: FieldInfo, blocks: Sequence[Float16Array]) -> FileInfo:
         assert info.codebook is not None
         index = load_codebook(self.folder, info.codebook)
-        codes = (index.encode(block.astype(np.float32)).tobytes() for block in blocks)
-        return write_file(self.folder, self.new_name("codes"), codes)
+        codes = (index.encode(block.astype(np.float32)) for block in blocks)
+        return write_codes(self.folder, self.new_name("codes"), index.nlist, codes)
 
     def _tombstones(self) -> list[int]:
         with self.environment.read() as transaction:

@@ -1,0 +1,146 @@
+"""The codes of a segment, in the order of inverted lists, so that they can be searched on disk.
+
+The file begins with three int64: how many lists, bytes a code, rows. Then there is an int64 for
+each list, how many codes it has; then list by list its codes, (n, code_bytes) uint8, and the rows
+of the segment that they stand for, (n,) int64 ascending.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.store.files import BLOCK_BYTES, CheckedFile, FileInfo, write_file
+
+_HEADER = 3
+_ROW_BYTES = 8
+
+
+class Encoded(NamedTuple):
+    """What codebooks make of n vectors.
+
+    Attributes:
+        lists: (n,) int64, the inverted list of each.
+        codes: (n, code_bytes) uint8.
+    """
+
+    lists: NDArray[np.int64]
+    codes: NDArray[np.uint8]
+
+
+class CodeList(NamedTuple):
+    """One inverted list of a segment.
+
+    Attributes:
+        number: Which it is.
+        codes: (n, code_bytes) uint8.
+        rows: (n,) int64, ascending.
+    """
+
+    number: int
+    codes: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+
+
+class Codes:
+    """An opened file of codes.
+
+    Attributes:
+        code_bytes: Of a code.
+        rows: How many.
+        sizes: (nlist,) int64, of the lists.
+        starts: (nlist + 1,) int64: where in the file each begins, and the last one ends.
+    """
+
+    def __init__(self, folder: Path, info: FileInfo) -> None:
+        """Map the file and check what it begins with.
+
+        Raises:
+            FileNotFoundError: A writer has replaced it since the manifest was read.
+            DamagedIndexError: It is not what was written.
+        """
+        self._file = CheckedFile(folder, info)
+        nlist, self.code_bytes, self.rows = self._file.read(0, 8 * _HEADER).view(np.int64).tolist()
+        start = 8 * (_HEADER + nlist)
+        self.sizes: NDArray[np.int64] = self._file.read(8 * _HEADER, start).view(np.int64)
+        spans = self.sizes * (self.code_bytes + _ROW_BYTES)
+        self.starts = start + np.concatenate([[0], np.cumsum(spans)])
+
+    @property
+    def bytes(self) -> NDArray[np.uint8]:
+        """The file as it is; whoever reads a list calls :meth:`check` before."""
+        return self._file.unchecked(0, self._file.info.payload_bytes)
+
+    def check(self, lists: NDArray[np.int64]) -> None:
+        """Check some lists, each block of the file once.
+
+        Raises:
+            DamagedIndexError: One is not what was written.
+        """
+        first, last = (self.starts[lists + at] // BLOCK_BYTES for at in (0, 1))
+        spans = [np.arange(a, b + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+        blocks = np.unique(np.concatenate([np.empty(0, np.int64), *spans]))
+        self._file.check(blocks[blocks * BLOCK_BYTES < self._file.info.payload_bytes])
+
+    def lists(self) -> Iterator[CodeList]:
+        """Yield the lists that are not empty, checked."""
+        occupied = np.flatnonzero(self.sizes)
+        self.check(occupied)
+        for number in occupied.tolist():
+            yield self._list(number)
+
+    def _list(self, number: int) -> CodeList:
+        found = self.bytes[self.starts[number] : self.starts[number + 1]]
+        size = int(self.sizes[number])
+        codes, rows = np.split(found, [size * self.code_bytes])
+        return CodeList(number, codes.reshape(size, self.code_bytes), rows.view(np.int64))
+
+
+def write_codes(folder: Path, name: str, nlist: int, blocks: Iterable[Encoded]) -> FileInfo:
+    """Write the codes of a segment.
+
+    Args:
+        folder: The index folder.
+        name: The file's name.
+        nlist: How many lists there are.
+        blocks: What the rows have become, in their order, one at least.
+    """
+    lists, codes = map(np.concatenate, zip(*blocks, strict=True))
+    order = np.argsort(lists, kind="stable")
+    sizes = np.bincount(lists, minlength=nlist)
+    numbers = np.flatnonzero(sizes)
+    rows = np.split(order, np.cumsum(sizes[numbers])[:-1])
+    by_list = zip(numbers.tolist(), rows, strict=True)
+    found = (CodeList(number, codes[some], some) for number, some in by_list)
+    return _write(folder, name, sizes, codes.shape[1], found)
+
+
+def join_codes(folder: Path, name: str, files: Sequence[FileInfo]) -> FileInfo:
+    """Write one file for the segment that holds the rows of some, one after the other."""
+    parts = [Codes(folder, file) for file in files]
+    first_rows = np.cumsum([0, *(part.rows for part in parts)]).tolist()
+    sizes = np.sum([part.sizes for part in parts], axis=0)
+
+    def joined(number: int) -> CodeList:
+        lists = [part._list(number) for part in parts]
+        rows = [one.rows + first for one, first in zip(lists, first_rows, strict=False)]
+        return CodeList(number, np.concatenate([one.codes for one in lists]), np.concatenate(rows))
+
+    for part in parts:
+        part.check(np.flatnonzero(part.sizes))
+    lists = (joined(number) for number in np.flatnonzero(sizes).tolist())
+    return _write(folder, name, sizes, parts[0].code_bytes, lists)
+
+
+def _write(
+    folder: Path, name: str, sizes: NDArray[np.int64], code_bytes: int, lists: Iterable[CodeList]
+) -> FileInfo:
+    def payload() -> Iterator[memoryview]:
+        yield np.array([len(sizes), code_bytes, sizes.sum(), *sizes], np.int64).data
+        for one in lists:
+            yield np.ascontiguousarray(one.codes).data
+            yield one.rows.data
+
+    return write_file(folder, name, payload())
