@@ -1,7 +1,8 @@
 """What a query costs as an index grows, at one ann_recall_at_10, and whether tuning keeps its word.
 
-Run: ``python benchmarks/growth.py [--rows N ...] [--folder DIR] [--plot FILE]``; prints one table.
-A folder that holds an index of so many rows already has it tuned and measured as it is.
+Run: ``python benchmarks/growth.py [--rows N ...] [--recipe R] [--folder DIR] [--plot FILE]``;
+prints one table. A folder that holds an index of so many rows already has it tuned and measured as
+it is.
 
 Vectors: ``clip_like.py``; text-like queries. Each index is tuned by ``Index.tune`` on half of 2,000
 queries; what it promises is of the other half, what is found of 1,000 that it has never seen.
@@ -94,12 +95,12 @@ class Measured:
     per_second: float
 
 
-def build(folder: PathLike, rows: int) -> None:
+def build(folder: PathLike, rows: int, recipe: str | None) -> None:
     """Make an index of image-like vectors."""
     with tempfile.TemporaryDirectory(dir=Path(folder).parent) as temporary:
         file = Path(temporary) / "base.npy"
         clip_like.write_images(file, SEED, rows)
-        with mmsearch.create(folder, model=PICTURES) as index:
+        with mmsearch.create(folder, model=PICTURES, recipe=recipe) as index:
             index.add_vectors(file)
 
 
@@ -164,6 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     sizes = [10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 5_000_000]
     parser.add_argument("--rows", type=int, nargs="+", default=sizes)
+    parser.add_argument("--recipe", help="FAISS factory string; by size")
     parser.add_argument("--folder", type=Path, help="for the indexes; a temporary one")
     parser.add_argument("--plot", type=Path, help="a .png")
     arguments = parser.parse_args()
@@ -174,7 +176,7 @@ def main() -> None:
             folder = (arguments.folder or Path(temporary)) / str(rows)
             if not folder.exists():
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                build(folder, rows)
+                build(folder, rows, arguments.recipe)
             one = measure(folder, rows)
             found.append(one)
             cells = f"{one.promised:.3f} | {one.found:.3f} | {one.ms:.2f} ms"

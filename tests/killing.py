@@ -148,12 +148,12 @@ def swap_and_die(log: Path, folder: Path, at: int | str) -> None:
 
 
 def tune_index(log: Path, folder: Path, ann_recall: float) -> None:
-    """Tune in a child, by few queries."""
+    """Tune in a child, by few queries, with a choice of codes."""
     tuning.QUERIES = tuning.LEAST_QUERIES
     faiss.omp_set_num_threads(1)
     _log(log)[0] = Stage.BEFORE_FIRST_COMMIT
     with mmsearch.open(folder, model=fake_model()) as index:
-        index.tune(ann_recall)
+        index.tune(ann_recall, recipes=["IVF16,SQ8", "IVF16,PQ8"])
     _log(log)[0] = Stage.DONE
 
 

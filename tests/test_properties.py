@@ -30,6 +30,7 @@ class History(RuleBasedStateMachine):
     """Files come, change, move and go; the index is asked after each step."""
 
     recipe: str | None = None
+    map_codes = False
 
     @initialize()
     def start(self) -> None:
@@ -39,7 +40,7 @@ class History(RuleBasedStateMachine):
         self.texts: dict[str, str] = {}
         self.indexed: dict[str, str] = {}
         self.index = mmsearch.create(self.home / "index", model=fake_model(), recipe=self.recipe)
-
+        self.reopen()
         for number in range(3):
             self.write(f"{number}.txt", ["ant", "bee"][: 1 + number % 2])
         self.add(prune=False)
@@ -95,7 +96,8 @@ class History(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.index.close()
-        self.index = mmsearch.open(self.home / "index", model=fake_model())
+        path = self.home / "index"
+        self.index = mmsearch.open(path, model=fake_model(), map_codes=self.map_codes)
 
     @invariant()
     def answers_equal_brute_force(self) -> None:
@@ -121,6 +123,10 @@ class QuantisedHistory(History):
     recipe = "IVF2,SQ8"
 
 
+class MappedHistory(QuantisedHistory):
+    map_codes = True
+
+
 QUICK = settings(
     max_examples=5,
     stateful_step_count=25,
@@ -138,11 +144,12 @@ def test_any_history_answers_like_brute_force() -> None:
     run_history(History)
 
 
+@pytest.mark.parametrize("machine", [QuantisedHistory, MappedHistory])
 def test_any_history_answers_like_brute_force_through_a_quantised_index(
-    monkeypatch: pytest.MonkeyPatch,
+    machine: type[History], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipes, "_CENTROIDS", 2)
     monkeypatch.setattr(plan, "OUTGROWN", 1.5)
     monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
     monkeypatch.setattr(effort, "FIRST_DEPTH", 1)
-    run_history(QuantisedHistory)
+    run_history(machine)

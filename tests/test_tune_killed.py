@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,14 +51,21 @@ class Scene:
         return targets == of_both(NEW)
 
     def finish(self, path: Path) -> None:
-        """The next tune works."""
+        """The next tune works, and leaves no codes of one that was killed."""
         assert run_and_kill(tune_index, path, NEW, after_s=None).stage is Stage.DONE
         assert self.check(path)
+        assert {file.name for file in path.glob("*.code*")} <= named_files(path)
 
 
 def of_both(target: float) -> dict[Modality, float]:
     """Targets as one tune sets them, for texts and for pictures."""
     return {Modality.TEXT: target, Modality.IMAGE: target}
+
+
+def named_files(path: Path) -> set[str]:
+    """The files that the newest commit names."""
+    with closing(Reader(path)) as reader, reader.view() as view:
+        return view.manifest.files()
 
 
 def targets_of(path: Path) -> dict[Modality, float]:
