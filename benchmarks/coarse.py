@@ -9,7 +9,7 @@ text-like queries look for lists as searches do, and pictures for the one that t
 import argparse
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import clip_like
 import faiss
@@ -59,7 +59,7 @@ class Found:
 def find(index: Any, blocks: list[FloatArray], count: int) -> Found:
     """Find the nearest of each block, one block after the other, at the second go."""
     for _ in range(2):
-        statistics: Any = faiss.cvar.hnsw_stats
+        statistics = cast("Any", faiss.cvar).hnsw_stats
         statistics.reset()
         started = time.perf_counter()
         lists = np.concatenate([index.search(block, count)[1] for block in blocks])

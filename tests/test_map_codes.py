@@ -10,7 +10,9 @@ from test_pool import crowded
 
 import mmsearch
 from mmsearch import DamagedIndexError, Index
+from mmsearch.engine import tuning
 from mmsearch.search import dense
+from mmsearch.store.ann import AnnIndex
 
 Make = Callable[..., Index]
 
@@ -34,7 +36,30 @@ def test_answers_are_those_from_memory(make_index: Make, recipe: str) -> None:
         index.compact()
         assert answers(mapped) == answers(index)
         runs = field_of(mapped).ann
-        assert runs is not None and all(run.index._file is not None for run in runs.runs)
+        assert runs is not None and all(run.index.file is not None for run in runs.runs)
+
+
+def test_a_commit_opens_only_what_is_new(make_index: Make) -> None:
+    index = make_index(recipe="IVF8,SQ8")
+    index.add(crowded(300))
+    with mmsearch.open(index.path, model=fake_model(), map_codes=True) as mapped:
+        answers(mapped)
+        before = field_of(mapped).ann
+        index.add(crowded(310)[300:])
+        answers(mapped)
+        now = field_of(mapped).ann
+        assert before and now and len(now.runs) == len(before.runs) + 1
+        assert [run.index for run in now.runs[:-1]] == [run.index for run in before.runs]
+
+
+def test_tuning_looks_into_the_files_too(make_index: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnnIndex, "add", None)  # to memory nothing is added
+    monkeypatch.setattr(tuning, "LEAST_QUERIES", 20)
+    index = make_index(recipe="IVF8,SQ8")
+    index.add(crowded(300))
+    with mmsearch.open(index.path, model=fake_model(), map_codes=True) as mapped:
+        (found,) = mapped.tune(0.9, recipes=["IVF4,SQ8"])
+        assert found.tuning and mapped.check_tuning()
 
 
 def test_what_a_writer_has_replaced_is_still_searched(make_index: Make) -> None:

@@ -291,7 +291,7 @@ def test_a_newer_format_is_refused(index: Index, monkeypatch: pytest.MonkeyPatch
 def manifest_with_codebook() -> Manifest:
     file = files.FileInfo("1.vectors", 10, "aa")
     segment = SegmentInfo(file, file, 3, 7)
-    field = FieldInfo(NAME, 8, (segment,), file, "IVF4,PQ8", 3)
+    field = FieldInfo(NAME, 8, (segment,), file, "IVF4,PQ8", 3, chosen="IVF4,PQ8")
     return Manifest("fake", fake_model().spaces, "IVF4,PQ8", None, 5, 6, 7, 8, (field,), {"a": "1"})
 
 
@@ -300,8 +300,11 @@ def test_a_manifest_survives_json() -> None:
     assert Manifest.from_json(whole.to_json()) == whole
 
 
-def test_lists_told_apart_by_angle_are_left_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest, "FORMAT", 1)
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_codes_in_another_order_are_left_aside(
+    version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "FORMAT", version)
     (field,) = Manifest.from_json(manifest_with_codebook().to_json()).fields
     assert (field.codebook, field.segments[0].codes, field.recipe) == (None, None, EXACT)
     assert field.rows == 3

@@ -223,19 +223,40 @@ class TestRecipes:
     ) -> None:
         monkeypatch.setattr("mmsearch.search.tuning.DEPTHS", (10, 20))
         coarse.tune(0.95, recipes=["IVF16,SQ8"])
+        with looking(coarse.path) as (field, _):
+            tuned = effort(field, [Modality.TEXT])
         coarse.compact()
-        assert field_info(coarse).recipe == "IVF128,SQ8"  # as many lists as a field of 1,000 gets
+        with looking(coarse.path) as (field, _):
+            assert field.info.recipe == "IVF16,SQ8"
+            assert effort(field, [Modality.TEXT]) == tuned
         np.save(tmp_path / "more.npy", clusters(3, 8_000))
         coarse.add_vectors(tmp_path / "more.npy")
-        assert field_info(coarse).recipe == "IVF512,SQ8"
+        assert field_info(coarse).recipe == "IVF512,SQ8"  # as many lists as a field of 9,000 gets
+        coarse.remove([tmp_path / "pictures.npy", tmp_path / "more.npy"])
+        coarse.compact()
+        assert field_info(coarse).recipe == "exact"
 
-    def test_what_cannot_be_tried_is_refused(self, coarse: mmsearch.Index) -> None:
-        before = {path.name for path in coarse.path.iterdir()}
+    def test_what_cannot_be_tried_is_refused(
+        self, coarse: mmsearch.Index, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mmsearch.search.tuning.DEPTHS", (10, 20))
+        before = files_of(coarse)
         with pytest.raises(UsageError, match="1,000 vectors, and it needs 2,048"):
             coarse.tune(0.9, recipes=["IVF2048,SQ8"])
         with pytest.raises(UsageError, match="not a FAISS factory string"):
             coarse.tune(0.9, recipes=["IVF16,SQ8", "PQ8"])
-        assert {path.name for path in coarse.path.iterdir()} == before
+        assert all(one.tuning is None for one in coarse.tune(0.9999, recipes=["IVF8,PQ1"]))
+        assert files_of(coarse) == before
+
+    def test_fields_that_a_recipe_does_not_suit_stay_as_they_are(
+        self, coarse: mmsearch.Index, tmp_path: Path
+    ) -> None:
+        np.save(tmp_path / "few.npy", clusters(5, 260))
+        coarse.add_vectors(tmp_path / "few.npy", modality="audio")
+        tuned = coarse.tune(0.5, recipes=["IVF512,SQ8"])
+        assert {one.recipe for one in tuned if one.field.modality is Modality.AUDIO} == {
+            "IVF16,PQ1"
+        }
 
     def test_a_budget_says_how_large_codes_are(self, tmp_path: Path) -> None:
         with (
@@ -243,6 +264,10 @@ class TestRecipes:
             pytest.raises(UsageError, match="budget of memory"),
         ):
             index.tune(0.9, recipes=["IVF16,SQ8"])
+
+
+def files_of(index: mmsearch.Index) -> set[str]:
+    return {path.name for path in index.path.glob("*.code*")}
 
 
 def field_info(index: mmsearch.Index) -> FieldInfo:

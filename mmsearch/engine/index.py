@@ -31,8 +31,7 @@ from mmsearch.engine.report import Report
 from mmsearch.engine.request import SearchOptions, request_of
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Hit, Item, Modality, item_key
-from mmsearch.store.maintain import compact
-from mmsearch.store.reader import Reader
+from mmsearch.store.maintain import compact, settle
 from mmsearch.store.repair import repair_index
 from mmsearch.store.verify import Damage, verify_index
 from mmsearch.store.writer import Batch, Writer
@@ -357,7 +356,8 @@ class Index(Opened):
         if not 0 < ann_recall < 1:
             raise UsageError(f"ann_recall {ann_recall}: give a share between 0 and 1")
         with closing(Writer(self.path)) as writer:
-            with closing(Reader(self.path)) as reader, reader.view() as view:
+            settle(writer)
+            with closing(self._open_reader()) as reader, reader.view() as view:
                 self._refuse_moved(view.manifest, self.model)
                 tuner = Tuner(view, self.model, queries, 0, progress)
                 others = recoded(writer, recipes)
@@ -374,7 +374,7 @@ class Index(Opened):
         """Measure what is found now where :meth:`tune` has promised something, on fresh queries."""
         from mmsearch.engine.tuning import Tuner  # here: no query is to wait for it
 
-        with closing(Reader(self.path)) as reader, reader.view() as view:
+        with closing(self._open_reader()) as reader, reader.view() as view:
             self._refuse_moved(view.manifest, self.model)
             return Tuner(view, self.model, queries, 1, progress).check()
 
@@ -393,4 +393,4 @@ class Index(Opened):
         try:
             return repair_index(self.path)
         finally:
-            self._reader = self._open_reader()
+            self._reader = self._open_reader(self._search_device)

@@ -52,9 +52,9 @@ class Opened(Closing):
     ) -> None:
         """Open an index; see :func:`mmsearch.open`."""
         self.path = Path(path)
-        searched_on = Compute(search_device).device if search_device else None
-        self._open_reader = partial(Reader, self.path, searched_on, map_codes=map_codes)
-        self._reader = self._open_reader()
+        self._open_reader = partial(Reader, self.path, map_codes=map_codes)
+        self._search_device = Compute(search_device).device if search_device else None
+        self._reader = self._open_reader(self._search_device)
         self._given_model = model
         self._load_model = partial(load_model, device=device, precision=precision, compile=compile)
         self._matchers = Matchers(device, precision, compile)

@@ -13,7 +13,7 @@ from mmsearch.engine.embedding import embed_many, pointed
 from mmsearch.engine.query import Query
 from mmsearch.errors import UsageError
 from mmsearch.records import FieldName, FloatArray, Modality
-from mmsearch.search.effort import effort, hubs_of
+from mmsearch.search.effort import effort, hubs_of, tunings_of
 from mmsearch.search.tuning import (
     REACHES,
     K,
@@ -111,12 +111,12 @@ class Tuner:
         directions = self._directions(lambda field, asked: True)
         found = []
         for name, some in groupby(directions, key=lambda one: one.name):
-            of_field = list(some)
-            opened = [Field(self._view.folder, info) for info in others if info.name == name]
-            tried = [[self._tune(one, target) for one in of_field]]
-            for field in opened:
-                self._progress(f"{name} as {field.info.recipe}")
-                tried.append([self._tune(replace(one, field=field), target) for one in of_field])
+            present = list(some)
+            tried = [[self._tune(one, target) for one in present]]
+            for info in (info for info in others if info.name == name):
+                self._progress(f"{name} as {info.recipe}")
+                field = present[0].field.with_codes(info)
+                tried.append([self._tune(replace(one, field=field), target) for one in present])
             found += min(tried, key=_cost)
         return found
 
@@ -124,7 +124,7 @@ class Tuner:
         """Measure what the tunings that are in force find now."""
 
         def has_tuning(field: Field, asked: Modality) -> bool:
-            return any(tuning.asked == asked for tuning in field.info.tunings)
+            return any(tuning.asked == asked for tuning in tunings_of(field))
 
         return [self._check(one) for one in self._directions(has_tuning)]
 
@@ -198,7 +198,7 @@ class Tuner:
 
     def _check(self, one: _Direction) -> Tuned:
         field, allowed = one.field, self._view.alive(one.name)
-        tuning = next(t for t in field.info.tunings if t.asked == one.asked)
+        tuning = next(t for t in tunings_of(field) if t.asked == one.asked)
         now = effort(field, [one.asked])
         found = measure(field, one.vectors, one.truth, allowed, now.nprobe, now.reach)
         share = next((m for m in found if m.effort == now), found[-1]).ann_recall

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mmsearch.records import Modality
 from mmsearch.search.hubs import Hubs, Nearest
 from mmsearch.store.field import Field
+from mmsearch.store.manifest import Tuning
 
 FIRST_DEPTH = 500
 """Candidates of a field that are scored exactly: of the ten best pictures for a picture among
@@ -53,7 +54,7 @@ def effort(field: Field, asked: Collection[Modality]) -> Effort:
     """
     if field.info.codebook is None or field.on_device is not None:
         return Effort(1, _SCANNED_DEPTH)
-    tunings = [one for one in field.info.tunings if one.recipe == field.info.recipe]
+    tunings = tunings_of(field)
     fitting = [one for one in tunings if set(asked) == {one.asked}] or tunings
     if fitting:
         most = max(fitting, key=lambda one: one.nprobe)
@@ -62,6 +63,11 @@ def effort(field: Field, asked: Collection[Modality]) -> Effort:
     across = set(asked) != {field.info.name.modality}
     depth = FIRST_DEPTH * (_CORRECTED if hubs_of(field, asked) else 1)
     return Effort(lists_to_probe(field.ann.nlist, across=across), depth)
+
+
+def tunings_of(field: Field) -> list[Tuning]:
+    """Return the tunings of a field that are in force: under another recipe they mean nothing."""
+    return [one for one in field.info.tunings if one.recipe == field.info.recipe]
 
 
 def hubs_of(field: Field, asked: Collection[Modality]) -> Hubs | None:

@@ -38,7 +38,11 @@ class _Centroids:
 
 
 class AnnIndex:
-    """A codebook, and codes: of its own in memory, or of a file."""
+    """A codebook, and codes: of its own in memory, or of a file.
+
+    Attributes:
+        file: Where the codes are, if not in memory.
+    """
 
     def __init__(self, codebook: NDArray[np.uint8], sharing: "AnnIndex | None" = None) -> None:
         """Load a codebook from bytes that have been checked: FAISS itself checks nothing.
@@ -53,7 +57,7 @@ class AnnIndex:
         self._ivf = faiss.downcast_index(inverted_file(self._index))
         self._ivf.parallel_mode = 1  # cores share the lists of a query, so that one query has all
         self._searched = self._ivf
-        self._file: Codes | None = None
+        self.file: Codes | None = None
         self._centroids = _Centroids(self._ivf)
         if sharing is not None:
             self._centroids = sharing._centroids
@@ -107,10 +111,11 @@ class AnnIndex:
         faiss.memcpy(lists.lists.data(), faiss.swig_ptr(places), places.nbytes)
         lists.read_only, lists.prefetch_nthread = True, 0
         lists.ptr, lists.totsize = faiss.swig_ptr(codes.bytes), codes.bytes.nbytes
-        weakref.finalize(self, setattr, lists, "ptr", None)  # or FAISS unmaps what is Python's
+        lists.this.disown()
+        weakref.finalize(self, _free_lists, lists).atexit = False  # threads may still search them
         self._ivf.replace_invlists(lists, False)
         self._index.ntotal = self._ivf.ntotal = codes.rows
-        self._file = codes
+        self.file = codes
 
     def pack(self) -> None:
         """Get ready for searches, once all codes have been added.
@@ -142,6 +147,7 @@ class AnnIndex:
             queries = transform(queries)
         stretched = queries / np.float32(2 * reach)
         distances, lists = self._centroids.quantizer.search(stretched, min(nprobe, self.nlist))
+        distances[lists < 0] = 0  # a graph may find fewer; fast scan takes all scores for its scale
         squares = np.square(stretched).sum(axis=1, keepdims=True)
         scores = np.float32(reach) * (squares + self._squares[lists] - distances)
         return Probes(queries, lists, scores)
@@ -161,8 +167,8 @@ class AnnIndex:
             there are no more.
         """
         faiss, (count, nprobe) = load_faiss(), probes.lists.shape
-        if self._file is not None:
-            self._file.check(np.unique(probes.lists))
+        if self.file is not None:
+            self.file.check(np.unique(probes.lists[probes.lists >= 0]))
         parameters = faiss.SearchParametersIVF(nprobe=nprobe)
         if allowed is not None:
             parameters.sel = faiss.IDSelectorBitmap(allowed)
@@ -179,13 +185,19 @@ class Probes(NamedTuple):
 
     Attributes:
         queries: (n, dim) float32, past the recipe's transforms.
-        lists: (n, nprobe) int64, the best first.
+        lists: (n, nprobe) int64, the best first; -1 where a graph has found no more.
         scores: (n, nprobe) float32, of their centroids.
     """
 
     queries: FloatArray
     lists: NDArray[np.int64]
     scores: FloatArray
+
+
+def _free_lists(lists: Any) -> None:
+    """Free FAISS's view of a file, not the mapping itself: that is Python's."""
+    lists.ptr = None
+    lists.thisown = True
 
 
 def _numpy_transform(transform: Any) -> Callable[[FloatArray], FloatArray]:

@@ -5,6 +5,7 @@ each list, how many codes it has; then list by list its codes, (n, code_bytes) u
 of the segment that they stand for, (n,) int64 ascending.
 """
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.store.files import BLOCK_BYTES, CheckedFile, FileInfo, write_file
+from mmsearch.store.once import computed_once
 
 _HEADER = 3
 _ROW_BYTES = 8
+_BAND_ROWS = 2**22
+"""So many codes are put in order at a time."""
 
 
 class Encoded(NamedTuple):
@@ -48,10 +52,10 @@ class Codes:
     """An opened file of codes.
 
     Attributes:
+        info: What the manifest says of it.
+        nlist: How many lists.
         code_bytes: Of a code.
-        rows: How many.
-        sizes: (nlist,) int64, of the lists.
-        starts: (nlist + 1,) int64: where in the file each begins, and the last one ends.
+        rows: How many codes.
     """
 
     def __init__(self, folder: Path, info: FileInfo) -> None:
@@ -61,28 +65,48 @@ class Codes:
             FileNotFoundError: A writer has replaced it since the manifest was read.
             DamagedIndexError: It is not what was written.
         """
+        self.info = info
         self._file = CheckedFile(folder, info)
-        nlist, self.code_bytes, self.rows = self._file.read(0, 8 * _HEADER).view(np.int64).tolist()
-        start = 8 * (_HEADER + nlist)
-        self.sizes: NDArray[np.int64] = self._file.read(8 * _HEADER, start).view(np.int64)
+        head = self._file.read(0, 8 * _HEADER).view(np.int64)
+        self.nlist, self.code_bytes, self.rows = head.tolist()
+
+    @computed_once
+    def sizes(self) -> NDArray[np.int64]:
+        """Of each list, (nlist,) int64."""
+        return self._file.read(8 * _HEADER, 8 * (_HEADER + self.nlist)).view(np.int64)
+
+    @computed_once
+    def starts(self) -> NDArray[np.int64]:
+        """Where in the file each list begins and the last one ends, (nlist + 1,) int64."""
         spans = self.sizes * (self.code_bytes + _ROW_BYTES)
-        self.starts = start + np.concatenate([[0], np.cumsum(spans)])
+        before = 8 * (_HEADER + self.nlist)
+        starts: NDArray[np.int64] = before + np.concatenate([[0], np.cumsum(spans)])
+        return starts
+
+    @computed_once
+    def _sound(self) -> NDArray[np.bool_]:
+        """Which lists have been checked."""
+        return np.zeros(self.nlist, dtype=bool)
 
     @property
     def bytes(self) -> NDArray[np.uint8]:
         """The file as it is; whoever reads a list calls :meth:`check` before."""
-        return self._file.unchecked(0, self._file.info.payload_bytes)
+        return self._file.unchecked(0, self.info.payload_bytes)
 
     def check(self, lists: NDArray[np.int64]) -> None:
-        """Check some lists, each block of the file once.
+        """Check some lists, each once.
 
         Raises:
             DamagedIndexError: One is not what was written.
         """
+        lists = lists[~self._sound[lists]]
+        if not len(lists):
+            return
         first, last = (self.starts[lists + at] // BLOCK_BYTES for at in (0, 1))
         spans = [np.arange(a, b + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
         blocks = np.unique(np.concatenate([np.empty(0, np.int64), *spans]))
-        self._file.check(blocks[blocks * BLOCK_BYTES < self._file.info.payload_bytes])
+        self._file.check(blocks[blocks * BLOCK_BYTES < self.info.payload_bytes])
+        self._sound[lists] = True
 
     def lists(self) -> Iterator[CodeList]:
         """Yield the lists that are not empty, checked."""
@@ -107,14 +131,37 @@ def write_codes(folder: Path, name: str, nlist: int, blocks: Iterable[Encoded]) 
         nlist: How many lists there are.
         blocks: What the rows have become, in their order, one at least.
     """
-    lists, codes = map(np.concatenate, zip(*blocks, strict=True))
+    with tempfile.TemporaryFile(dir=folder) as file:
+        parts = []
+        for block in blocks:
+            file.write(np.ascontiguousarray(block.codes).data)
+            parts.append(block.lists.astype(np.int32))
+            code_bytes = block.codes.shape[1]
+        file.flush()
+        lists = np.concatenate(parts)
+        codes = np.memmap(file, np.uint8, "r", shape=(len(lists), code_bytes))
+        sizes = np.bincount(lists, minlength=nlist)
+        return _write(folder, name, sizes, code_bytes, _by_list(lists, sizes, codes))
+
+
+def _by_list(
+    lists: NDArray[np.int32], sizes: NDArray[np.int64], codes: NDArray[np.uint8]
+) -> Iterator[CodeList]:
+    """Yield codes list by list; of those in a file, as many are read at a time as fit in memory."""
     order = np.argsort(lists, kind="stable")
-    sizes = np.bincount(lists, minlength=nlist)
     numbers = np.flatnonzero(sizes)
-    rows = np.split(order, np.cumsum(sizes[numbers])[:-1])
-    by_list = zip(numbers.tolist(), rows, strict=True)
-    found = (CodeList(number, codes[some], some) for number, some in by_list)
-    return _write(folder, name, sizes, codes.shape[1], found)
+    ends = np.cumsum(sizes[numbers])
+    bands = np.split(numbers, np.flatnonzero(np.diff(ends // _BAND_ROWS)) + 1)
+    stop = 0
+    for band in bands:
+        start, stop = stop, stop + int(sizes[band].sum())
+        rows = order[start:stop]
+        ascending = np.sort(rows)
+        read = codes[ascending]
+        for number, some in zip(
+            band.tolist(), np.split(rows, np.cumsum(sizes[band])[:-1]), strict=True
+        ):
+            yield CodeList(number, read[np.searchsorted(ascending, some)], some)
 
 
 def join_codes(folder: Path, name: str, files: Sequence[FileInfo]) -> FileInfo:

@@ -67,7 +67,10 @@ class Field:
             opened.get(segment.vectors) or Segment(folder, segment, info.dim, device)
             for segment in info.segments
         ]
-        self._codes = [Codes(folder, s.codes) for s in info.segments if s.codes]
+        coded = {codes.info: codes for codes in previous._codes} if previous else {}
+        self._codes: list[Codes] = [
+            coded.get(s.codes) or Codes(folder, s.codes) for s in info.segments if s.codes
+        ]
         self._codebook = CheckedFile(folder, info.codebook) if info.codebook else None
         self.nearness: Mapping[Modality, Nearness] = {
             bank.asked: Nearness([CheckedFile(folder, s.nearness[at]) for s in info.segments])
@@ -86,7 +89,7 @@ class Field:
         """Vectors, those of deleted items included."""
         return len(self.ids)
 
-    @computed_once
+    @property
     def owners(self) -> NDArray[np.int64]:
         """The item id of each row, (rows,) int64."""
         return self.ids >> CHUNK_BITS
@@ -193,22 +196,32 @@ class Field:
         """The codes of all rows, or None where the field is searched exactly."""
         if self._codebook is None:
             return None
-        codebook = read_all(self._codebook)
-        if self._map_codes:
-            return map_runs(codebook, self._codes)
-        return load_runs(self._known, codebook, self._codes)
+        known, self._known = self._known, ()
+        runs = map_runs if self._map_codes else load_runs
+        return runs(known, read_all(self._codebook), self._codes)
+
+    def with_codes(self, info: FieldInfo) -> "Field":
+        """Return the same vectors under other codes.
+
+        Args:
+            info: The field, but for its codes.
+        """
+        return Field(self._folder, info, self, map_codes=self._map_codes)
 
     def _known_runs(self, before: "Field | None") -> tuple[Run, ...]:
-        """Return what another state of the field has loaded of this one's first rows."""
+        """Return what another state of the field has loaded of this one's first rows, or mapped."""
         if before is None or before.info.codebook != self.info.codebook:
             return ()
         loaded: Runs | None = vars(before).get("ann")
+        runs = loaded.runs if loaded else before._known
+        if self._map_codes:
+            return runs
 
         def is_ours(run: Run) -> bool:
             rows = slice(run.start, run.stop)
             return np.array_equal(self.ids[rows], before.ids[rows])
 
-        return tuple(takewhile(is_ours, loaded.runs if loaded else before._known))
+        return tuple(takewhile(is_ours, runs))
 
 
 def read_all(file: CheckedFile) -> NDArray[np.uint8]:

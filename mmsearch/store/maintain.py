@@ -154,6 +154,7 @@ def with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:
         codebook=codebook,
         recipe=recipe,
         trained_rows=info.rows,
+        chosen=info.chosen and recipe,
     )
 
 

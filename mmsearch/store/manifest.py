@@ -115,7 +115,7 @@ class FieldInfo:
         trained_rows: How many rows the field had when its codebook was trained.
         tunings: For queries of some modalities, how to search it.
         banks: For queries of some modalities, what they usually are.
-        form: The recipe that tuning chose, ``{}`` for how many lists; ``None``: as planned.
+        chosen: The recipe, where tuning chose it; ``None``: as planned.
     """
 
     name: FieldName
@@ -126,7 +126,7 @@ class FieldInfo:
     trained_rows: int = 0
     tunings: tuple[Tuning, ...] = ()
     banks: tuple[Bank, ...] = ()
-    form: str | None = None
+    chosen: str | None = None
 
     @property
     def rows(self) -> int:
@@ -256,7 +256,7 @@ def _field(raw: dict[str, Any]) -> FieldInfo:
         trained_rows=raw["trained_rows"],
         tunings=tuple(_tuning(tuning) for tuning in raw.get("tunings", ())),
         banks=tuple(_bank(bank) for bank in raw.get("banks", ())),
-        form=raw.get("form"),
+        chosen=raw.get("chosen"),
     )
 
 

@@ -42,7 +42,7 @@ class Plan:
 
     def recipe_of(self, info: FieldInfo) -> str:
         """Return how a field of this size is to be searched."""
-        asked = with_lists(info.form, info.rows) if info.form else self.recipe
+        asked = _chosen(info) or self.recipe
         if asked:
             return asked if info.rows >= rows_to_train(asked) else EXACT
         if not is_large(info):
@@ -51,7 +51,7 @@ class Plan:
 
     def is_due(self, info: FieldInfo) -> bool:
         """Whether a field needs a codebook, or another than it has."""
-        if info.codebook is None or info.rows >= OUTGROWN * info.trained_rows:
+        if info.codebook is None or _is_outgrown(info):
             return True
         limit, sizes = self._code_bytes(info), code_sizes(info.dim)
         size = sizes.get(form_of(info.recipe), info.dim)
@@ -62,6 +62,17 @@ class Plan:
         if self.dimension_bytes is None:
             return None
         return self.dimension_bytes * info.dim - MARK_BYTES
+
+
+def _chosen(info: FieldInfo) -> str | None:
+    """Return the recipe that tuning chose, with other lists where its field has outgrown them."""
+    if info.chosen is None or not _is_outgrown(info):
+        return info.chosen
+    return with_lists(form_of(info.chosen), info.rows)
+
+
+def _is_outgrown(info: FieldInfo) -> bool:
+    return info.rows >= OUTGROWN * info.trained_rows
 
 
 def is_large(info: FieldInfo) -> bool:

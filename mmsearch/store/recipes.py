@@ -30,7 +30,10 @@ _KEPT = {
     "IndexIVFFlat",
     "IndexIVFScalarQuantizer",
 }
-"""Fast-scan codes end the process in ``add_sa_codes`` (FAISS 1.15); others were not tried."""
+"""Fast-scan codes end the process where they are added one by one (FAISS 1.15); others were not
+tried."""
+_FORM = re.compile(r"((?P<transforms>\w+(,\w+)*),)?IVF\d+(_HNSW\d+)?,[^,]+")
+"""What is behind lists cannot be less plain: training and :func:`with_lists` know only these."""
 
 
 def choose_recipe(rows: int, dim: int, code_bytes: float | None = None) -> str:
@@ -54,7 +57,7 @@ def with_lists(form: str, rows: int) -> str:
     ``nlist`` is the power of two next to 4·√n (FAISS wiki, "Guidelines to choose an index"); where
     lists are many, an HNSW graph finds them.
     """
-    nlist = 2 ** round(np.log2(4 * np.sqrt(rows)))
+    nlist = 2 ** round(np.log2(4 * np.sqrt(max(rows, 1))))
     return form.format(f"{nlist}_HNSW{GRAPH_LINKS}" if nlist >= _GRAPH_LISTS else nlist)
 
 
@@ -101,7 +104,7 @@ def check_recipe(recipe: str, dim: int | None = None) -> None:
         }
     except (RuntimeError, AttributeError):
         kinds = set()
-    if not kinds or not nlist_of(recipe):
+    if not kinds or not nlist_of(recipe) or not _is_plain(recipe):
         raise UsageError(
             f"recipe {recipe!r}: not a FAISS factory string with an inverted file"
             f"{f' for {dim} dimensions' if dim else ''}; try 'IVF1024,PQ32'"
@@ -111,6 +114,15 @@ def check_recipe(recipe: str, dim: int | None = None) -> None:
         raise UsageError(
             f"recipe {recipe!r}: codes of {kind} cannot be kept; use PQ, RaBitQ, SQ or Flat"
         )
+
+
+def _is_plain(recipe: str) -> bool:
+    """Whether lists are found by their centroids or a graph, and OPQ is alone before them."""
+    match = _FORM.fullmatch(recipe)
+    if match is None:
+        return False
+    transforms = (match["transforms"] or "").split(",")
+    return len(transforms) == 1 or not any(one.startswith("OPQ") for one in transforms)
 
 
 def nlist_of(recipe: str) -> int | None:

@@ -107,13 +107,23 @@ def load_runs(
     return Runs(tuple(runs))
 
 
-def map_runs(codebook: NDArray[np.uint8], segments: Sequence[Codes]) -> Runs:
-    """Return the runs of a field whose codes stay in their files."""
+def map_runs(
+    known: tuple[Run, ...], codebook: NDArray[np.uint8], segments: Sequence[Codes]
+) -> Runs:
+    """Return the runs of a field whose codes stay in their files.
+
+    Args:
+        known: Runs of some files, with the same codebook.
+        codebook: The trained, empty index.
+        segments: The codes of all its rows.
+    """
+    mapped = {run.index.file: run.index for run in known}
     starts, runs = _starts(segments), list[Run]()
     for start, codes in zip(starts, segments, strict=False):
-        index = AnnIndex(codebook, sharing=runs[0].index if runs else None)
-        index.map(codes)
-        runs.append(Run(index, start, start + codes.rows))
+        if codes not in mapped:
+            mapped[codes] = AnnIndex(codebook, sharing=next(iter(mapped.values()), None))
+            mapped[codes].map(codes)
+        runs.append(Run(mapped[codes], start, start + codes.rows))
     return Runs(tuple(runs))
 
 

@@ -291,11 +291,12 @@ class Writer:
         return Update(self.environment, transaction)
 
     def close(self) -> None:
-        """Vouch for the files and release everything; what was not committed is forgotten."""
+        """Vouch for the files and release everything; what was not committed is removed."""
         with ExitStack() as closing:
             closing.callback(self._unlock)
             closing.callback(self.environment.release)
             closing.callback(seal, self.folder)
+            closing.callback(remove_unnamed, self.folder, self.manifest)
             self.catalog.close()
 
     def _unlock(self) -> None:
