@@ -1,6 +1,7 @@
 """Segments, codebooks and commits, through the public API and the files on disk."""
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 import mmsearch
 from mmsearch import Index, IndexFormatError, Item, Modality, Model, ModelError, Part, UsageError
 from mmsearch.records import FieldName
-from mmsearch.store import environment, files, manifest, plan
+from mmsearch.store import environment, files, manifest, plan, writer
 from mmsearch.store.catalog_writer import CatalogWriter
 from mmsearch.store.environment import acquire
 from mmsearch.store.field import Field
@@ -24,6 +25,8 @@ from mmsearch.store.merge import FAN_IN, merge_tail
 from mmsearch.store.metadata import Update
 from mmsearch.store.segment import Segment, write_segment
 from mmsearch.store.selection import Selection
+from mmsearch.store.spare import SPARE
+from mmsearch.store.writer import Writer
 
 WORDS = [f"word{n}" for n in range(30)]
 NAME = FieldName("fake", Modality.TEXT)
@@ -308,6 +311,33 @@ def test_codes_in_another_order_are_left_aside(
     (field,) = Manifest.from_json(manifest_with_codebook().to_json()).fields
     assert (field.codebook, field.segments[0].codes, field.recipe) == (None, None, EXACT)
     assert field.rows == 3
+
+
+def test_codes_of_an_older_format_are_made_anew(
+    make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(manifest, "FORMAT", 3)
+        before.setattr(writer, "FORMAT", 3)
+        path = make_index(recipe="IVF4,PQ8").path
+        with mmsearch.open(path, model=fake_model()) as index:
+            index.add(items(0, 300))
+            assert any(name.endswith(".codes") for name in files_of(index))
+    with mmsearch.open(path, model=fake_model()) as index:
+        assert field_of(index).recipe == EXACT
+        found = answers(index)
+        Writer(path).close()
+        assert json.loads(sound_text(path))["format"] == manifest.FORMAT
+        assert files_of(index) == _named(index)
+        assert mmsearch.verify(path) == []
+        assert answers(index) == found
+        index.add(items(300, 301))
+        assert field_of(index).recipe == "IVF4,PQ8"
+
+
+def sound_text(path: Path) -> bytes:
+    """The manifest's copy, behind its checksum."""
+    return (path / SPARE).read_bytes().split(b"\n", 1)[1]
 
 
 def test_making_an_index_twice_is_refused(index: Index) -> None:

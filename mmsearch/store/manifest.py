@@ -233,6 +233,12 @@ class Manifest:
         return Manifest(**raw)
 
 
+def format_of(encoded: bytes) -> int:
+    """Return the format of what :meth:`Manifest.to_json` wrote."""
+    version: int = json.loads(encoded)["format"]
+    return version
+
+
 def _file(raw: dict[str, Any] | None) -> FileInfo | None:
     return None if raw is None else FileInfo(**raw)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import DamagedIndexError
 from mmsearch.records import Chunk, ColumnValue, Failure, Item, Modality, Part
 from mmsearch.store.environment import Environment
-from mmsearch.store.manifest import Manifest
+from mmsearch.store.manifest import Manifest, format_of
 
 CHUNK_BITS = 20
 """A chunk's id is its item's id with the chunk's ordinal in the low bits."""
@@ -126,6 +126,12 @@ class Snapshot:
         if transaction_id != self._transaction.id():
             raise self._damaged(b"meta", _MANIFEST)
         return manifest
+
+    def format(self) -> int:
+        """Return the format of the manifest, which must be there."""
+        raw = self._get(b"meta", _MANIFEST)
+        assert raw is not None
+        return format_of(raw[_ID.size :])
 
     def item_id(self, key: bytes) -> int | None:
         """Return the live item with that key."""

@@ -22,7 +22,7 @@ from mmsearch.store.files import FileInfo
 from mmsearch.store.guard import refuse_damaged, seal, unseal
 from mmsearch.store.layout import CATALOG, catalog_item, remove_unnamed
 from mmsearch.store.lock import WriterLock
-from mmsearch.store.manifest import FieldInfo, Manifest, ScorerInfo, SegmentInfo
+from mmsearch.store.manifest import FORMAT, FieldInfo, Manifest, ScorerInfo, SegmentInfo
 from mmsearch.store.merge import merge_tail
 from mmsearch.store.metadata import (
     CHUNK_BITS,
@@ -122,6 +122,7 @@ class Writer:
             unseal(folder)
             opened.callback(seal, folder)
             self.manifest = manifest or self._commit_initial(initial)
+            self._renew_format()
             self._conclude()
             self._reconcile_catalog()
             self._dead = self._tombstones()
@@ -136,6 +137,13 @@ class Writer:
         assert manifest is not None
         self.environment.write(lambda txn: self._update(txn).put_manifest(manifest))
         return manifest
+
+    def _renew_format(self) -> None:
+        """Commit a manifest of an older format as it is read now, before files that it named go."""
+        with self.environment.read() as transaction:
+            is_old = Snapshot(self.environment, transaction).format() < FORMAT
+        if is_old:
+            self._recommit(self.manifest, np.empty(0, np.int64))
 
     def _conclude(self) -> None:
         """After a commit: renew the manifest's copy, then let go of what it does not name."""
