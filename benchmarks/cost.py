@@ -17,6 +17,8 @@ RECORD_BYTES = 872
 CAPTION_BYTES = 597
 """What a caption of ten words adds: 2,574 bytes measured, less those 1,977."""
 ID_BYTES = 8
+COMPARED_BY_QUERY, COMPARED_BY_ROW = 0, 0
+"""Centroids that a graph of 131,072 leads to, as ``benchmarks/coarse.py`` has counted."""
 LIST_ROUNDS = 4
 PQ_ROUNDS, PQ_ROWS, CENTROIDS = 25, 4_096, 16
 """FAISS's own for the product quantiser, at 4 bits."""
@@ -32,6 +34,7 @@ class Cost:
         rows: How many.
         recipe: How they are searched.
         nlist: Inverted lists; none where all rows are looked at.
+        by_graph: Whether a graph finds them.
         code_bytes: Of a row's code.
         training: Rows that the codebook is trained on.
     """
@@ -39,6 +42,7 @@ class Cost:
     rows: int
     recipe: str
     nlist: int
+    by_graph: bool
     code_bytes: int
     training: int
 
@@ -46,10 +50,11 @@ class Cost:
     def of(cls, rows: int) -> "Cost":
         """Return the cost of so many rows."""
         if rows < EXACT_ROWS:
-            return cls(rows, "exact", 0, 0, 0)
+            return cls(rows, "exact", 0, False, 0, 0)
         recipe = choose_recipe(rows, DIM)
         lists, code_bytes = nlist_of(recipe) or 0, code_sizes(DIM)[form_of(recipe)]
-        return cls(rows, recipe, lists, code_bytes, min(rows, training_rows(recipe, DIM)))
+        training = min(rows, training_rows(recipe, DIM))
+        return cls(rows, recipe, lists, "HNSW" in recipe, code_bytes, training)
 
     def figures(self) -> list[str]:
         """Return the cells of the table."""
@@ -77,7 +82,8 @@ class Cost:
         return lists + codes + rotation if self.nlist else 0
 
     def _assign(self) -> int:
-        return self.rows * (self.nlist + DIM + CENTROIDS) * DIM if self.nlist else 0
+        compared = COMPARED_BY_ROW if self.by_graph else self.nlist
+        return self.rows * (compared + DIM + CENTROIDS) * DIM if self.nlist else 0
 
     def _query(self) -> tuple[int, int, int]:
         """Return the work of choosing lists, of scanning them, and of exact scores."""
@@ -85,7 +91,8 @@ class Cost:
             return 0, 0, self.rows * DIM
         nprobe = lists_to_probe(self.nlist, across=True)
         scanned = nprobe * self.rows * self.code_bytes // self.nlist
-        return self.nlist * DIM, scanned, FIRST_DEPTH * DIM
+        compared = COMPARED_BY_QUERY if self.by_graph else self.nlist
+        return compared * DIM, scanned, FIRST_DEPTH * DIM
 
 
 ROWS = (
