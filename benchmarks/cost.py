@@ -17,8 +17,8 @@ RECORD_BYTES = 872
 CAPTION_BYTES = 597
 """What a caption of ten words adds: 2,574 bytes measured, less those 1,977."""
 ID_BYTES = 8
-COMPARED_BY_QUERY, COMPARED_BY_ROW = 0, 0
-"""Centroids that a graph of 131,072 leads to, as ``benchmarks/coarse.py`` has counted."""
+COMPARED_BY_QUERY, COMPARED_BY_ROW = 1_900, 2_100
+"""Centroids that a graph of 32,768 or more leads to, as ``benchmarks/coarse.py`` has counted."""
 LIST_ROUNDS = 4
 PQ_ROUNDS, PQ_ROWS, CENTROIDS = 25, 4_096, 16
 """FAISS's own for the product quantiser, at 4 bits."""
