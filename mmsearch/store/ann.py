@@ -168,7 +168,7 @@ class AnnIndex:
         """
         faiss, (count, nprobe) = load_faiss(), probes.lists.shape
         if self.file is not None:
-            self.file.check(np.unique(probes.lists[probes.lists >= 0]))
+            self.file.fetch(np.unique(probes.lists[probes.lists >= 0]))
         parameters = faiss.SearchParametersIVF(nprobe=nprobe)
         if allowed is not None:
             parameters.sel = faiss.IDSelectorBitmap(allowed)

@@ -108,6 +108,15 @@ class Codes:
         self._file.check(blocks[blocks * BLOCK_BYTES < self.info.payload_bytes])
         self._sound[lists] = True
 
+    def fetch(self, lists: NDArray[np.int64]) -> None:
+        """Have the system read some lists side by side, and check them.
+
+        Raises:
+            DamagedIndexError: One is not what was written.
+        """
+        self._file.fetch(np.column_stack([self.starts[lists], self.starts[lists + 1]]))
+        self.check(lists)
+
     def lists(self) -> Iterator[CodeList]:
         """Yield the lists that are not empty, checked."""
         occupied = np.flatnonzero(self.sizes)
