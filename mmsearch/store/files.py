@@ -146,7 +146,7 @@ class CheckedFile:
             self._map.madvise(mmap.MADV_DONTNEED, start, min(length, len(self._map) - start))
 
     def fetch(self, spans: NDArray[np.int64]) -> None:
-        """Have the system read some parts side by side: (n, 2) first bytes and those behind them."""
+        """Have the system read some parts side by side, (n, 2): where each begins and ends."""
         if self._map is not None:
             starts = spans[:, 0] // mmap.PAGESIZE * mmap.PAGESIZE
             for start, length in zip(starts.tolist(), (spans[:, 1] - starts).tolist(), strict=True):
