@@ -74,7 +74,7 @@ def bare_faiss(folder: Path, recipe: str) -> float:
     started = time.perf_counter()
     arrays = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("img_emb/*.npy"))]
     index: Any = faiss.index_factory(DIM, recipe, faiss.METRIC_INNER_PRODUCT)
-    inverted: Any = faiss.extract_index_ivf(index)
+    inverted: Any = faiss.downcast_index(faiss.extract_index_ivf(index))
     inverted.do_polysemous_training = False  # as mmsearch does: 40 s for a filter not in use
     sample = np.concatenate([array[:: max(1, len(array) // 10_000)] for array in arrays])
     index.train(sample.astype(np.float32))
