@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
 from mmsearch.store.codebook import train_codebook
-from mmsearch.store.codes import write_codes
-from mmsearch.store.field import Field, load_codebook
+from mmsearch.store.field import Field
 from mmsearch.store.files import FileInfo, write_file
 from mmsearch.store.manifest import EXACT, Bank, FieldInfo, SegmentInfo
 from mmsearch.store.metadata import CHUNK_BITS, Snapshot
@@ -145,7 +144,10 @@ def with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:
         writer.folder, writer.new_name("codebook"), [train_codebook(recipe, _sample(field, recipe))]
     )
     segments = [
-        replace(segment.info, codes=_write_codes(writer, codebook, segment.blocks()))
+        replace(
+            segment.info,
+            codes=writer.write_codes(codebook, (vectors for _, vectors in segment.blocks())),
+        )
         for segment in field.segments
     ]
     return replace(
@@ -170,13 +172,3 @@ def _sample(field: Field, recipe: str) -> FloatArray:
             filled += len(vectors)
         start += segment.rows
     return sample
-
-
-def _write_codes(
-    writer: Writer,
-    codebook: FileInfo,
-    blocks: Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]],
-) -> FileInfo:
-    index = load_codebook(writer.folder, codebook)
-    codes = (index.encode(vectors.astype(np.float32)) for _, vectors in blocks)
-    return write_codes(writer.folder, writer.new_name("codes"), index.nlist, codes)

@@ -34,7 +34,7 @@ _KEPT = {
 """Fast-scan codes end the process where they are added one by one (FAISS 1.15); others were not
 tried."""
 _FORM = re.compile(r"((?P<transforms>\w+(,\w+)*),)?IVF\d+(_HNSW\d+)?,[^,]+")
-"""What is behind lists cannot be less plain: training and :func:`with_lists` know only these."""
+"""What finds lists cannot be less plain: training and :func:`with_lists` know only these."""
 
 
 def choose_recipe(rows: int, dim: int, code_bytes: float | None = None) -> str:
@@ -78,7 +78,7 @@ def code_sizes(dim: int) -> dict[str, int]:
 
 
 def form_of(recipe: str) -> str:
-    """Return a factory string without its ``nlist``, as :func:`code_sizes` has it."""
+    """Return a factory string without its ``nlist`` and graph, as :func:`code_sizes` has it."""
     return re.sub(r"IVF\d+(_HNSW\d+)?", "IVF{}", recipe)
 
 

@@ -278,16 +278,16 @@ class Writer:
         self, info: FieldInfo, ids: NDArray[np.int64], blocks: Sequence[Float16Array]
     ) -> SegmentInfo:
         vectors = write_segment(self.folder, self.new_name("vectors"), ids, blocks)
-        codes = self._write_codes(info, blocks) if info.codebook else None
+        codes = self.write_codes(info.codebook, blocks) if info.codebook else None
         nearness = tuple(
             write_nearness(self.folder, self.new_name("nearness"), bank, blocks)
             for bank in info.banks
         )
         return SegmentInfo(vectors, codes, len(ids), int(ids[-1]), nearness)
 
-    def _write_codes(self, info: FieldInfo, blocks: Sequence[Float16Array]) -> FileInfo:
-        assert info.codebook is not None
-        index = load_codebook(self.folder, info.codebook)
+    def write_codes(self, codebook: FileInfo, blocks: Iterable[Float16Array]) -> FileInfo:
+        """Write what a codebook makes of a segment's vectors, (n, dim) float16 blocks."""
+        index = load_codebook(self.folder, codebook)
         codes = (index.encode(block.astype(np.float32)) for block in blocks)
         return write_codes(self.folder, self.new_name("codes"), index.nlist, codes)
 
