@@ -80,8 +80,7 @@ class Journal:
             self._board.flush()
 
     def close(self) -> None:
-        """Write what is left."""
-        self.flush()
+        """End what TensorBoard writes beside the run; rows that were not flushed are lost."""
         if self._board is not None:
             self._board.close()
 

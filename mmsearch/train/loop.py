@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -63,8 +64,15 @@ def train(task: Task, plan: Plan, folder: Path, tell: Callable[[str], None] = lo
         KeyboardInterrupt: Ctrl-C was pressed, and a checkpoint written.
         TrainingError: The loss is no number, or the folder's checkpoint is of another plan.
     """
-    model, optimizer = task.model, _optimizer(task.model, plan)
-    journal, progress = Journal(folder), Progress()
+    with closing(Journal(folder)) as journal:
+        _train(task, plan, folder, journal, tell)
+    return journal
+
+
+def _train(
+    task: Task, plan: Plan, folder: Path, journal: Journal, tell: Callable[[str], None]
+) -> None:
+    model, optimizer, progress = task.model, _optimizer(task.model, plan), Progress()
     if (folder / CHECKPOINT).exists():
         progress = restore(folder, plan, model, optimizer, journal)
     if plan.evaluates(0) and not progress.step:
@@ -87,8 +95,7 @@ def train(task: Task, plan: Plan, folder: Path, tell: Callable[[str], None] = lo
         tell(f"best at step {progress.best_step:,} of {progress.step:,}")
         model.load_state_dict(load(folder / BEST))
     model.eval()
-    journal.close()
-    return journal
+    journal.flush()
 
 
 def _step(
