@@ -1,4 +1,4 @@
-"""Exact search on a torch device. The device is a CPU here: torch computes the same for both."""
+"""Search on a torch device, a CPU where there is no GPU: torch computes the same for both."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,7 @@ from mmsearch.store.field import Field
 from mmsearch.store.on_device import OnDevice
 
 Make = Callable[..., Index]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RECIPE = "OPQ8,IVF8,PQ8x4"
 QUERIES = [f"{one} {other}" for one, other in zip(WORDS, WORDS[7:], strict=False)]
 
@@ -48,7 +49,7 @@ def test_what_may_be_among_the_best_holds_the_best_and_little_else(
     rng = np.random.default_rng(count)
     base, queries = rows_of(300, 0), rows_of(9, 1)
     allowed, bias = rng.random(300) < 0.7, rng.random(300).astype(np.float32)
-    parts = [torch.from_numpy(part).half() for part in np.split(base, [100, 101, 240])]
+    parts = [torch.from_numpy(part).half().to(DEVICE) for part in np.split(base, [100, 101, 240])]
     near = OnDevice(parts).near_top(queries, count, allowed, bias if biased else None)
     scores = queries.astype(np.float64) @ base.astype(np.float64).T - biased * bias
     scores[:, ~allowed] = -np.inf
@@ -75,7 +76,7 @@ def test_answers_are_those_of_exact_search(
         assert answers(opened, **options) == answers(index, **options)
         assert "ann" not in vars(field_of(opened))  # the codes were not even read
 
-    with mmsearch.open(index.path, model=fake_model(), search_device="cpu") as opened:
+    with mmsearch.open(index.path, model=fake_model(), search_device=DEVICE) as opened:
         for items in (crowded(120), crowded(180)[120:]):
             index.add(items)
             check()
@@ -93,7 +94,7 @@ def test_scores_are_corrected_for_hubs_there_too(
     for seed, modality in enumerate((Modality.IMAGE, Modality.TEXT)):
         add(index, tmp_path, modality, 300, seed)
     monkeypatch.setattr(effort, "FIRST_DEPTH", 10_000)
-    with mmsearch.open(index.path, model=fake_model(), search_device="cpu") as opened:
+    with mmsearch.open(index.path, model=fake_model(), search_device=DEVICE) as opened:
         found = answers(opened, target="image")
         assert found == answers(index, target="image")
         assert found != answers(index, target="image", hubs="none")
@@ -109,7 +110,7 @@ def field_of(index: Index) -> Field:
 def test_a_commit_copies_only_what_is_new(make_index: Make) -> None:
     index = make_index(recipe=RECIPE)
     index.add(crowded(120))
-    with mmsearch.open(index.path, model=fake_model(), search_device="cpu") as opened:
+    with mmsearch.open(index.path, model=fake_model(), search_device=DEVICE) as opened:
         opened.search("word1")
         (before,) = field_of(opened).segments
         index.add(crowded(130)[120:])
@@ -131,9 +132,10 @@ def test_what_has_no_room_is_searched_by_its_codes(
     monkeypatch.setattr(field, "fits", fits)
     index = make_index(recipe=RECIPE)
     index.add(crowded(120))
-    with mmsearch.open(index.path, model=fake_model(), search_device="cpu") as opened:
+    with mmsearch.open(index.path, model=fake_model(), search_device=DEVICE) as opened:
         assert answers(opened) == answers(index)
-        assert asked == [2 * DIM * field_of(opened).rows]
+        rows = field_of(opened).rows
+        assert asked == [2 * DIM * rows, (4 + 8) * rows]
 
 
 def test_a_device_that_is_not_there_is_refused(make_index: Make) -> None:

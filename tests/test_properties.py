@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 import mmsearch
 from mmsearch.search import dense, effort
 from mmsearch.store import plan, recipes
+from mmsearch.store.field import Field
 
 NAMES = st.sampled_from([f"{n}.txt" for n in range(5)])
 WORDS = st.lists(st.sampled_from(["ant", "bee", "cat", "dog"]), min_size=1, max_size=2)
@@ -31,6 +32,7 @@ class History(RuleBasedStateMachine):
 
     recipe: str | None = None
     map_codes = False
+    search_device: str | None = None
 
     @initialize()
     def start(self) -> None:
@@ -97,7 +99,12 @@ class History(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.index.close()
         path = self.home / "index"
-        self.index = mmsearch.open(path, model=fake_model(), map_codes=self.map_codes)
+        self.index = mmsearch.open(
+            path,
+            model=fake_model(),
+            map_codes=self.map_codes,
+            search_device=self.search_device,
+        )
 
     @invariant()
     def answers_equal_brute_force(self) -> None:
@@ -127,6 +134,13 @@ class MappedHistory(QuantisedHistory):
     map_codes = True
 
 
+class HeldHistory(QuantisedHistory):
+    """Codes are on a device, whose memory holds no vectors."""
+
+    recipe = "IVF2,PQ2x4"
+    search_device = "cpu"
+
+
 QUICK = settings(
     max_examples=5,
     stateful_step_count=25,
@@ -144,7 +158,7 @@ def test_any_history_answers_like_brute_force() -> None:
     run_history(History)
 
 
-@pytest.mark.parametrize("machine", [QuantisedHistory, MappedHistory])
+@pytest.mark.parametrize("machine", [QuantisedHistory, MappedHistory, HeldHistory])
 def test_any_history_answers_like_brute_force_through_a_quantised_index(
     machine: type[History], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,4 +166,5 @@ def test_any_history_answers_like_brute_force_through_a_quantised_index(
     monkeypatch.setattr(plan, "OUTGROWN", 1.5)
     monkeypatch.setattr(dense, "EXACT_CANDIDATES", 0)
     monkeypatch.setattr(effort, "FIRST_DEPTH", 1)
+    monkeypatch.setattr(Field, "on_device", None)
     run_history(machine)

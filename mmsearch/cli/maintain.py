@@ -11,6 +11,7 @@ from mmsearch.cli.options import (
     JsonOption,
     PrecisionOption,
     ReportOption,
+    SearchDeviceOption,
 )
 from mmsearch.cli.printing import (
     damage_lines,
@@ -49,11 +50,11 @@ def remove(
         raise typer.Exit(1)
 
 
-def compact(index: IndexOption = None) -> None:
+def compact(index: IndexOption = None, search_device: SearchDeviceOption = None) -> None:
     """Merge segments and drop the vectors of removed items."""
     from mmsearch.engine.opening import open_index
 
-    with open_index(locate_index(index)) as opened:
+    with open_index(locate_index(index), search_device=search_device) as opened:
         before = opened.info().size_bytes
         opened.compact()
         after = opened.info().size_bytes

@@ -14,6 +14,7 @@ from mmsearch.cli.options import (
     PrecisionOption,
     RecipeOption,
     ReportOption,
+    SearchDeviceOption,
     TextColumns,
 )
 from mmsearch.cli.printing import count_items, end_run, progress_bar
@@ -37,6 +38,7 @@ def index(
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     compile: CompileOption = False,
+    search_device: SearchDeviceOption = None,
 ) -> None:
     """Add files to an index; make the index if there is none.
 
@@ -57,6 +59,7 @@ def index(
             device=device,
             precision=precision,
             compile=compile,
+            search_device=search_device,
         ) as opened,
         progress_bar("indexing", lambda: count_items(paths, text or ())) as progress,
     ):

@@ -89,7 +89,7 @@ DeviceOption: TypeAlias = Annotated[
 ]
 SearchDeviceOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Compare vectors exactly on a GPU, such as cuda. [default: the CPU]"),
+    typer.Option(help="Compare vectors on a GPU, such as cuda. [default: the CPU]"),
 ]
 MapCodesOption: TypeAlias = Annotated[
     bool,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import IndexOption, JsonOption
+from mmsearch.cli.options import IndexOption, JsonOption, SearchDeviceOption
 from mmsearch.cli.printing import say, tuned_lines
 from mmsearch.config import locate_index
 
@@ -28,6 +28,7 @@ def tune(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; measure what is found now.")
     ] = False,
+    search_device: SearchDeviceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find how little effort finds what exact search does, and search with it from now on.
@@ -41,7 +42,7 @@ def tune(
     if check and recipe:
         raise typer.BadParameter("--check changes nothing: give no --recipe")
     texts = text_lines(queries) if queries else None
-    with open_index(locate_index(index)) as opened:
+    with open_index(locate_index(index), search_device=search_device) as opened:
         if check:
             found = opened.check_tuning(queries=texts, progress=say)
         else:

@@ -5,7 +5,13 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from mmsearch.cli.options import IndexOption, MemoryOption, RecipeOption, ReportOption
+from mmsearch.cli.options import (
+    IndexOption,
+    MemoryOption,
+    RecipeOption,
+    ReportOption,
+    SearchDeviceOption,
+)
 from mmsearch.cli.printing import end_run, progress_bar, say
 from mmsearch.config import locate_index
 
@@ -32,6 +38,7 @@ def add_vectors(
     recipe: RecipeOption = None,
     memory: MemoryOption = None,
     report: ReportOption = None,
+    search_device: SearchDeviceOption = None,
 ) -> None:
     """Add embeddings that a model has made elsewhere; make the index if there is none.
 
@@ -47,7 +54,12 @@ def add_vectors(
     total = sum(shard.count() for shard in shards)
     with (
         open_for_vectors(
-            locate_index(index), shards, model=model, recipe=recipe, memory=memory
+            locate_index(index),
+            shards,
+            model=model,
+            recipe=recipe,
+            memory=memory,
+            search_device=search_device,
         ) as opened,
         progress_bar("adding", lambda: total) as progress,
     ):

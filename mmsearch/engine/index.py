@@ -34,7 +34,7 @@ from mmsearch.records import FieldName, FloatArray, Hit, Item, Modality, item_ke
 from mmsearch.store.maintain import compact, settle
 from mmsearch.store.repair import repair_index
 from mmsearch.store.verify import Damage, verify_index
-from mmsearch.store.writer import Batch, Writer
+from mmsearch.store.writer import Batch
 
 if TYPE_CHECKING:
     from mmsearch.engine.heat_map import HeatMap
@@ -71,7 +71,7 @@ class Index(Opened):
             ModelError: The model is not the one the index was made with.
         """
         found, roots = find_sources(sources, text_columns)
-        with closing(Writer(self.path)) as writer:
+        with closing(self._open_writer()) as writer:
             self._refuse_moved(writer.manifest, self.model)
             adder = Adder(self._reader, writer, self.model, progress)
             return adder.run(found, roots, prune)
@@ -105,7 +105,7 @@ class Index(Opened):
         if len(kinds) != 1:
             raise UsageError("vectors of a file stand for one modality; name it")
         shards = {path: find_vectors(path, kinds[0]) for path in map(absolute, listed(sources))}
-        with closing(Writer(self.path)) as writer:
+        with closing(self._open_writer()) as writer:
             self._refuse_moved(writer.manifest, self.model)
             return Importer(self._reader, writer, self.model, progress).run(shards)
 
@@ -308,7 +308,7 @@ class Index(Opened):
         """
         named = (name for source in listed(sources) for name in names(source))
         roots = {name.rstrip(os.sep) or os.sep for name in named}
-        with closing(Writer(self.path)) as writer:
+        with closing(self._open_writer()) as writer:
             with self._reader.view() as view:
                 ids = [s.id for s in view.snapshot.items() if is_below(s.item.source, roots)]
                 failures = [stored.failure for stored in view.snapshot.failures()]
@@ -355,7 +355,7 @@ class Index(Opened):
 
         if not 0 < ann_recall < 1:
             raise UsageError(f"ann_recall {ann_recall}: give a share between 0 and 1")
-        with closing(Writer(self.path)) as writer:
+        with closing(self._open_writer()) as writer:
             settle(writer)
             with closing(self._open_reader()) as reader, reader.view() as view:
                 self._refuse_moved(view.manifest, self.model)
@@ -380,7 +380,7 @@ class Index(Opened):
 
     def compact(self) -> None:
         """Merge segments and drop the vectors of removed items; readers go on meanwhile."""
-        with closing(Writer(self.path)) as writer:
+        with closing(self._open_writer()) as writer:
             compact(writer)
 
     def verify(self) -> list[Damage]:

@@ -29,6 +29,7 @@ from mmsearch.store.catalog import Catalog
 from mmsearch.store.manifest import Manifest
 from mmsearch.store.once import computed_once
 from mmsearch.store.reader import Reader, View
+from mmsearch.store.writer import Writer
 
 Answer = TypeVar("Answer")
 _ATTEMPTS = 10
@@ -54,6 +55,7 @@ class Opened(Closing):
         self.path = Path(path)
         self._open_reader = partial(Reader, self.path, map_codes=map_codes)
         self._search_device = Compute(search_device).device if search_device else None
+        self._open_writer = partial(Writer, self.path, device=self._search_device)
         self._reader = self._open_reader(self._search_device)
         self._given_model = model
         self._load_model = partial(load_model, device=device, precision=precision, compile=compile)

@@ -32,6 +32,7 @@ def create(
     device: str | None = None,
     precision: str | None = None,
     compile: bool = False,
+    search_device: str | None = None,
 ) -> Index:
     """Make a new, empty index.
 
@@ -45,6 +46,7 @@ def create(
         precision: ``fp32`` or ``bf16``, of a named model; bf16 on a GPU by default.
         compile: Whether ``torch.compile`` makes a named model's networks faster, a minute or more
             for each: for long runs on a GPU.
+        search_device: See :func:`open_index`.
 
     Raises:
         UsageError: There is an index already, the recipe does not fit the model, or the budget
@@ -64,7 +66,7 @@ def create(
     manifest = Manifest(loaded.name, loaded.spaces, recipe, budget, versions=library_versions())
     folder.mkdir(parents=True, exist_ok=True)
     Writer(folder, initial=manifest).close()
-    return open_index(folder, model=loaded)
+    return open_index(folder, model=loaded, search_device=search_device)
 
 
 def open_index(
@@ -87,7 +89,8 @@ def open_index(
         compile: See :func:`create`.
         search_device: Where vectors are compared, such as ``cuda``: fields that have room in its
             memory, 2 bytes a dimension, are copied there when first searched, and searched
-            exactly. By default the CPU, through FAISS.
+            exactly, larger ones by their codes; what writes trains lists there and gives rows to
+            them. By default the CPU, through FAISS.
         map_codes: Whether the codes of approximate search stay on disk and are read as lists are
             looked into, for indexes whose codes have no room in memory (docs/indexing.md).
 
@@ -123,6 +126,7 @@ def open_or_create(
     device: str | None = None,
     precision: str | None = None,
     compile: bool = False,
+    search_device: str | None = None,
 ) -> Index:
     """Open an index, or make it where there is none.
 
@@ -141,8 +145,11 @@ def open_or_create(
             device=device,
             precision=precision,
             compile=compile,
+            search_device=search_device,
         )
-    index = open_index(folder, device=device, precision=precision, compile=compile)
+    index = open_index(
+        folder, device=device, precision=precision, compile=compile, search_device=search_device
+    )
     try:
         _refuse_other(index.info(), model, recipe, memory)
     except BaseException:
@@ -158,6 +165,7 @@ def open_for_vectors(
     model: str | None = None,
     recipe: str | None = None,
     memory: str | int | None = None,
+    search_device: str | None = None,
 ) -> Index:
     """Open an index that vectors made elsewhere are to go to, or make it for their model.
 
@@ -176,8 +184,12 @@ def open_for_vectors(
             )
         loaded = load_model(model)
         check_shards(shards, loaded)
-        return create(folder, model=loaded, recipe=recipe, memory=memory)
-    index = open_or_create(folder, model=model, recipe=recipe, memory=memory)
+        return create(
+            folder, model=loaded, recipe=recipe, memory=memory, search_device=search_device
+        )
+    index = open_or_create(
+        folder, model=model, recipe=recipe, memory=memory, search_device=search_device
+    )
     try:
         check_shards(shards, index.model)
     except BaseException:

@@ -8,15 +8,20 @@ codebook in memory, or its lists are those of the file.
 import ctypes
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.store.codes import Codes, Encoded
+from mmsearch.store.codes import Codes, Encoded, Probes
+from mmsearch.store.codes_on_device import CodesOnDevice
 from mmsearch.store.faiss_ import inverted_file, load_faiss, transforms
+from mmsearch.store.lists_on_device import ListsOnDevice
 from mmsearch.store.once import computed_once
+
+if TYPE_CHECKING:
+    import torch
 
 _FAST_BITS = 4
 GRAPH_EFFORT = 128
@@ -38,10 +43,10 @@ class _Centroids:
 
 
 class AnnIndex:
-    """A codebook, and codes: of its own in memory, or of a file.
+    """A codebook, and codes: of its own in memory, or those of a file, there or on a device.
 
     Attributes:
-        file: Where the codes are, if not in memory.
+        file: Whose codes they are, if not its own.
     """
 
     def __init__(self, codebook: NDArray[np.uint8], sharing: "AnnIndex | None" = None) -> None:
@@ -58,6 +63,7 @@ class AnnIndex:
         self._ivf.parallel_mode = 1  # cores share the lists of a query, so that one query has all
         self._searched = self._ivf
         self.file: Codes | None = None
+        self._held: CodesOnDevice | None = None
         self._centroids = _Centroids(self._ivf)
         if sharing is not None:
             self._centroids = sharing._centroids
@@ -80,13 +86,32 @@ class AnnIndex:
         """What is done to queries before they reach the inverted file."""
         return [_numpy_transform(transform) for transform in transforms(self._index)]
 
-    def encode(self, vectors: FloatArray) -> Encoded:
-        """Return lists and codes for (n, dim) float32."""
-        raw: NDArray[np.uint8] = self._index.sa_encode(np.ascontiguousarray(vectors))
-        list_bytes = raw.shape[1] - self._ivf.code_size
-        lists = np.zeros((len(raw), 8), np.uint8)
-        lists[:, :list_bytes] = raw[:, :list_bytes]
-        return Encoded(lists.view("<i8")[:, 0], raw[:, list_bytes:])
+    def lists_on(self, device: "torch.device") -> ListsOnDevice:
+        """Copy the centroids to a device, which is to give rows to lists."""
+        import torch
+
+        centroids = self._centroids.quantizer.reconstruct_n(0, self.nlist)
+        return ListsOnDevice(torch.from_numpy(centroids).to(device))
+
+    def encode(self, vectors: FloatArray, finder: ListsOnDevice | None = None) -> Encoded:
+        """Return lists and codes.
+
+        Args:
+            vectors: (n, dim) float32.
+            finder: What finds the lists, if not FAISS.
+        """
+        faiss = load_faiss()
+        vectors = np.ascontiguousarray(vectors)
+        for transform in transforms(self._index):
+            vectors = transform.apply(vectors)
+        if finder is None:
+            lists = self._centroids.quantizer.assign(vectors, 1)[:, 0]
+        else:
+            lists = finder.nearest(vectors)
+        codes = np.empty((len(vectors), self._ivf.code_size), np.uint8)
+        pointers = [faiss.swig_ptr(array) for array in (vectors, lists, codes)]
+        self._ivf.encode_vectors(len(vectors), *pointers)
+        return Encoded(lists, codes)
 
     def add(self, codes: Codes, offset: int) -> None:
         """Add the codes of a segment's rows.
@@ -117,6 +142,11 @@ class AnnIndex:
         self._index.ntotal = self._ivf.ntotal = codes.rows
         self.file = codes
 
+    def hold(self, codes: Codes, device: "torch.device") -> None:
+        """Copy a segment's codes to a device, and search them there; of a PQ recipe."""
+        self._held = CodesOnDevice(self._ivf, codes, device)
+        self.file = codes
+
     def pack(self) -> None:
         """Get ready for searches, once all codes have been added.
 
@@ -131,7 +161,7 @@ class AnnIndex:
             nothing.this.disown()
             _trim_memory()
 
-    def probe(self, queries: FloatArray, nprobe: int, reach: float) -> "Probes":
+    def probe(self, queries: FloatArray, nprobe: int, reach: float) -> Probes:
         """Return the lists to look into for each query: the first by ``q·c + reach · (1 - |c|²)``.
 
         ``1 - |c|²`` is the variance of the unit vectors around their centroid c: of two lists whose
@@ -153,7 +183,7 @@ class AnnIndex:
         return Probes(queries, lists, scores)
 
     def search(
-        self, probes: "Probes", depth: int, allowed: NDArray[np.uint8] | None = None
+        self, probes: Probes, depth: int, allowed: NDArray[np.uint8] | None = None
     ) -> tuple[FloatArray, NDArray[np.int64]]:
         """Return rows near each query, on all cores.
 
@@ -166,6 +196,8 @@ class AnnIndex:
             (n, depth) float32 estimates of the scores, falling, and (n, depth) int64 rows, -1 where
             there are no more.
         """
+        if self._held is not None:
+            return self._held.search(probes, depth, allowed)
         faiss, (count, nprobe) = load_faiss(), probes.lists.shape
         if self.file is not None:
             self.file.fetch(np.unique(probes.lists[probes.lists >= 0]))
@@ -178,20 +210,6 @@ class AnnIndex:
         queries, *pointers = map(faiss.swig_ptr, (probes.queries, *arrays))
         self._searched.search_preassigned_c(count, queries, depth, *pointers, False, parameters)
         return scores, rows
-
-
-class Probes(NamedTuple):
-    """Which lists of an inverted file to look into.
-
-    Attributes:
-        queries: (n, dim) float32, past the recipe's transforms.
-        lists: (n, nprobe) int64, the best first; -1 where a graph has found no more.
-        scores: (n, nprobe) float32, of their centroids.
-    """
-
-    queries: FloatArray
-    lists: NDArray[np.int64]
-    scores: FloatArray
 
 
 def _free_lists(lists: Any) -> None:

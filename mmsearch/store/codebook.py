@@ -1,10 +1,14 @@
 """Training codebooks: lists, rotations and quantisers, from a sample of the vectors."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.records import FloatArray
 from mmsearch.store.faiss_ import inverted_file, load_faiss, transforms
+from mmsearch.store.lists_on_device import train_lists
 from mmsearch.store.recipes import untrained
+
+if TYPE_CHECKING:
+    import torch
 
 _TRAINING_ROUNDS = 4
 """FAISS takes 10; see :func:`mmsearch.store.recipes.training_rows`."""
@@ -12,12 +16,13 @@ _ROTATION_ROUNDS = 10
 _ROTATION_ROWS = 32_768
 
 
-def train_codebook(recipe: str, sample: FloatArray) -> bytes:
+def train_codebook(recipe: str, sample: FloatArray, device: "torch.device | None" = None) -> bytes:
     """Train an index and serialise it, empty.
 
     Args:
         recipe: FAISS factory string.
         sample: (n, dim) float32.
+        device: What trains lists, if not FAISS.
     """
     index = untrained(recipe, sample.shape[1])
     ivf = load_faiss().downcast_index(inverted_file(index))
@@ -30,8 +35,10 @@ def train_codebook(recipe: str, sample: FloatArray) -> bytes:
         ivf.use_precomputed_table = -1  # it serves distances only
     rotation_quantizers = _rotation_quantizers(index, ivf)
     if rotation_quantizers and hasattr(ivf, "pq"):
-        _train_rotated(index, ivf, sample)
+        _train_rotated(index, ivf, sample, _centroids(ivf, sample, device))
     else:
+        if device is not None and not transforms(index):
+            ivf.quantizer.add(_centroids(ivf, sample, device))  # which is not trained again
         metric = ivf.metric_type
         ivf.metric_type = load_faiss().METRIC_L2  # lists are cells; FAISS checks it for graphs
         index.train(sample)
@@ -40,20 +47,29 @@ def train_codebook(recipe: str, sample: FloatArray) -> bytes:
     return bytes(load_faiss().serialize_index(index))
 
 
-def _train_rotated(index: Any, ivf: Any, sample: FloatArray) -> None:
+def _centroids(ivf: Any, sample: FloatArray, device: "torch.device | None") -> FloatArray:
+    """Train the centroids of lists, (nlist, dim) float32."""
+    if device is not None:
+        return train_lists(sample, ivf.nlist, _TRAINING_ROUNDS, device)
+    faiss = load_faiss()
+    cells = faiss.IndexFlatL2(sample.shape[1])
+    faiss.Clustering(sample.shape[1], ivf.nlist, ivf.cp).train(sample, cells)
+    centroids: FloatArray = cells.reconstruct_n(0, ivf.nlist)
+    return centroids
+
+
+def _train_rotated(index: Any, ivf: Any, sample: FloatArray, centroids: FloatArray) -> None:
     """Train a rotation on what the codes are to hold: what is left of vectors in their lists.
 
     FAISS trains it on the vectors themselves, of which a list's centroid takes most away.
     """
-    faiss = load_faiss()
-    cells = faiss.IndexFlatL2(sample.shape[1])
-    faiss.Clustering(sample.shape[1], ivf.nlist, ivf.cp).train(sample, cells)
-    centroids = cells.reconstruct_n(0, ivf.nlist)
-    _, nearest_cells = cells.search(sample, 1)
-    residuals = sample - centroids[nearest_cells[:, 0]]
+    some = sample[:: max(1, len(sample) // _ROTATION_ROWS)]
+    cells = load_faiss().IndexFlatL2(sample.shape[1])
+    cells.add(centroids)
+    residuals = some - centroids[cells.assign(some, 1)[:, 0]]
     (rotation,) = transforms(index)
     rotation.niter = _ROTATION_ROUNDS
-    rotation.train(residuals[:: max(1, len(residuals) // _ROTATION_ROWS)])
+    rotation.train(residuals)
     ivf.pq.train(rotation.apply(residuals))
     ivf.quantizer.add(rotation.apply(centroids))
     ivf.is_trained = index.is_trained = True

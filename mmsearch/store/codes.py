@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.records import FloatArray
 from mmsearch.store.files import BLOCK_BYTES, CheckedFile, FileInfo, write_file
 from mmsearch.store.once import computed_once
 
@@ -32,6 +33,20 @@ class Encoded(NamedTuple):
 
     lists: NDArray[np.int64]
     codes: NDArray[np.uint8]
+
+
+class Probes(NamedTuple):
+    """Which lists of an inverted file to look into.
+
+    Attributes:
+        queries: (n, dim) float32, past the recipe's transforms.
+        lists: (n, nprobe) int64, the best first; -1 where a graph has found no more.
+        scores: (n, nprobe) float32, of their centroids.
+    """
+
+    queries: FloatArray
+    lists: NDArray[np.int64]
+    scores: FloatArray
 
 
 class CodeList(NamedTuple):
@@ -68,7 +83,7 @@ class Codes:
         self.info = info
         self._file = CheckedFile(folder, info)
         head = self._file.read(0, 8 * _HEADER).view(np.int64)
-        self.nlist, self.code_bytes, self.rows = head.tolist()
+        self.nlist, self.code_bytes, self.rows = map(int, head)
 
     @computed_once
     def sizes(self) -> NDArray[np.int64]:

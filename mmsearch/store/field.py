@@ -1,6 +1,7 @@
 """All vectors of one field at one commit: opened segments, looked up by chunk id."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from mmsearch.errors import DamagedIndexError
 from mmsearch.records import FloatArray, Modality
 from mmsearch.store.ann import AnnIndex
 from mmsearch.store.codes import Codes
+from mmsearch.store.codes_on_device import can_hold, held_bytes
 from mmsearch.store.exact import inner_products
 from mmsearch.store.files import CheckedFile, FileInfo
 from mmsearch.store.manifest import FieldInfo
@@ -19,7 +21,7 @@ from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.nearness import Nearness, load_bank, read_bank
 from mmsearch.store.on_device import OnDevice, fits
 from mmsearch.store.once import computed_once
-from mmsearch.store.runs import Run, Runs, load_runs, map_runs
+from mmsearch.store.runs import Run, Runs, hold_runs, load_runs, map_runs
 from mmsearch.store.segment import Segment
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Field:
             folder: The index folder.
             info: What the manifest says of the field.
             previous: An earlier state of it.
-            device: Where searches compute, if not in FAISS.
+            device: Where searches compute, what has room there, if not in FAISS.
             map_codes: Whether codes are searched in their files, not in memory.
 
         Raises:
@@ -197,8 +199,20 @@ class Field:
         if self._codebook is None:
             return None
         known, self._known = self._known, ()
+        codebook = read_all(self._codebook)
+        if self._device is not None and self._codes_fit(self._device, known):
+            import torch
+
+            with suppress(torch.OutOfMemoryError):  # others use the device, too
+                return hold_runs(known, codebook, self._codes, self._device)
         runs = map_runs if self._map_codes else load_runs
-        return runs(known, read_all(self._codebook), self._codes)
+        return runs(known, codebook, self._codes)
+
+    def _codes_fit(self, device: "torch.device", known: Sequence[Run]) -> bool:
+        """Whether a device can search the codes, and has room for those that it has not yet."""
+        held = {run.index.file for run in known}
+        missing = sum(held_bytes(codes) for codes in self._codes if codes not in held)
+        return can_hold(self.info.recipe) and fits(missing, device)
 
     def with_codes(self, info: FieldInfo) -> "Field":
         """Return the same vectors under other codes.

@@ -140,9 +140,8 @@ def with_banks(writer: Writer, info: FieldInfo, banks: Sequence[Bank]) -> FieldI
 def with_codebook(writer: Writer, info: FieldInfo, recipe: str) -> FieldInfo:
     """Train a codebook on a sample of the field and encode all its rows."""
     field = Field(writer.folder, info.bare())  # codes and codebook may be damaged
-    codebook = write_file(
-        writer.folder, writer.new_name("codebook"), [train_codebook(recipe, _sample(field, recipe))]
-    )
+    trained = train_codebook(recipe, _sample(field, recipe), writer.device)
+    codebook = write_file(writer.folder, writer.new_name("codebook"), [trained])
     segments = [
         replace(
             segment.info,

@@ -4,20 +4,24 @@ A FAISS index must not be added to while it is searched. So the codes are held i
 indexes of consecutive rows that never change and are searched side by side. In memory, new rows
 make a new run, together with those before it that are no more than twice as large: runs are few,
 and a row is copied log(n) times. A field that is opened anew is one run. Where codes stay in their
-files, each file is a run.
+files, or are on a device, each file is a run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.store.ann import AnnIndex, Probes
-from mmsearch.store.codes import Codes
+from mmsearch.store.ann import AnnIndex
+from mmsearch.store.codes import Codes, Probes
 from mmsearch.store.selection import Selection
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +121,32 @@ def map_runs(
         codebook: The trained, empty index.
         segments: The codes of all its rows.
     """
-    mapped = {run.index.file: run.index for run in known}
+    return _run_by_file(known, codebook, segments, AnnIndex.map)
+
+
+def hold_runs(
+    known: tuple[Run, ...],
+    codebook: NDArray[np.uint8],
+    segments: Sequence[Codes],
+    device: "torch.device",
+) -> Runs:
+    """Return the runs of a field whose codes are copied to a device; see :func:`map_runs`."""
+    return _run_by_file(known, codebook, segments, lambda index, codes: index.hold(codes, device))
+
+
+def _run_by_file(
+    known: tuple[Run, ...],
+    codebook: NDArray[np.uint8],
+    segments: Sequence[Codes],
+    take: Callable[[AnnIndex, Codes], None],
+) -> Runs:
+    indexes = {run.index.file: run.index for run in known}
     starts, runs = _starts(segments), list[Run]()
     for start, codes in zip(starts, segments, strict=False):
-        if codes not in mapped:
-            mapped[codes] = AnnIndex(codebook, sharing=next(iter(mapped.values()), None))
-            mapped[codes].map(codes)
-        runs.append(Run(mapped[codes], start, start + codes.rows))
+        if codes not in indexes:
+            indexes[codes] = AnnIndex(codebook, sharing=next(iter(indexes.values()), None))
+            take(indexes[codes], codes)
+        runs.append(Run(indexes[codes], start, start + codes.rows))
     return Runs(tuple(runs))
 
 

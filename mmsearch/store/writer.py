@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lmdb
 import numpy as np
@@ -36,6 +37,9 @@ from mmsearch.store.nearness import write_nearness
 from mmsearch.store.segment import write_segment
 from mmsearch.store.spare import sound_spare, write_spare
 from mmsearch.store.staging import is_swapped, remove_staging
+
+if TYPE_CHECKING:
+    import torch
 
 Float16Array = NDArray[np.float16]
 _BLOCK = 8192
@@ -86,7 +90,11 @@ class Writer:
     """The one writer of an index, from construction to :meth:`close`."""
 
     def __init__(
-        self, folder: Path, initial: Manifest | None = None, lock: WriterLock | None = None
+        self,
+        folder: Path,
+        initial: Manifest | None = None,
+        lock: WriterLock | None = None,
+        device: "torch.device | None" = None,
     ) -> None:
         """Take the writer lock, and clear away what a dead writer left.
 
@@ -94,6 +102,7 @@ class Writer:
             folder: The index folder; it exists.
             initial: The manifest of a new index.
             lock: The writer lock, if the caller holds it already; the caller releases it.
+            device: What trains lists and gives rows to them, if not FAISS.
 
         Raises:
             IndexLockedError: Another writer is at work.
@@ -102,6 +111,7 @@ class Writer:
             DamagedIndexError: The records or the catalog are not what was written.
         """
         self.folder = folder
+        self.device = device
         self._lock = None if lock else WriterLock(folder)
         self._dead: list[int] = []  # items that the next commit clears from the catalog
         with ExitStack() as opened:
@@ -288,7 +298,8 @@ class Writer:
     def write_codes(self, codebook: FileInfo, blocks: Iterable[Float16Array]) -> FileInfo:
         """Write what a codebook makes of a segment's vectors, (n, dim) float16 blocks."""
         index = load_codebook(self.folder, codebook)
-        codes = (index.encode(block.astype(np.float32)) for block in blocks)
+        finder = index.lists_on(self.device) if self.device is not None else None
+        codes = (index.encode(block.astype(np.float32), finder) for block in blocks)
         return write_codes(self.folder, self.new_name("codes"), index.nlist, codes)
 
     def _tombstones(self) -> list[int]:
