@@ -1,6 +1,7 @@
 """From a field's candidates to the best items: backgrounds, what is left out early, batches."""
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 
 import mmsearch
 from mmsearch import DamagedIndexError, Index, Item, Modality, Model, Part
-from mmsearch.engine import searching
+from mmsearch.engine import opened, searching
 from mmsearch.search import dense, effort, probing
 from mmsearch.search.evidence import OTHERS
 from mmsearch.search.pool import Pool
@@ -174,7 +175,8 @@ def test_fewer_hits_are_the_first_of_more(full: Index) -> None:
 def test_a_batch_of_many_blocks_answers_as_one_by_one(
     full: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "_BLOCK", 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(opened, "_CANDIDATES", 9 * 7)  # seven queries at a time
     texts = [" ".join(pair) for pair in itertools.combinations(WORDS[:6], 2)]
     assert full.search_many(texts, k=9) == [full.search(text, k=9) for text in texts]
     vectors = np.stack([word_vector(word) for word in WORDS])

@@ -35,6 +35,8 @@ Answer = TypeVar("Answer")
 _ATTEMPTS = 10
 BATCH = 1024
 """Queries that are searched for together, from one commit."""
+_CANDIDATES = 2**20
+"""Items that are taken for them together: fewer queries where each is to find many."""
 
 
 class Opened(Closing):
@@ -110,7 +112,8 @@ class Opened(Closing):
         model = self.model
         embedded = embed_many(queries, model, failed)
         found: list[list[Hit]] = [[] for _ in queries]
-        for some in (some for kind in alike(queries, embedded) for some in batches(kind, BATCH)):
+        size = max(1, min(BATCH, _CANDIDATES // request.depth))
+        for some in (some for kind in alike(queries, embedded) for some in batches(kind, size)):
             of_one_kind = [queries[n] for n in some], [embedded[n] for n in some]
             hits = self._search_embedded(model, *of_one_kind, request)
             for number, mine in zip(some, hits, strict=True):

@@ -18,14 +18,12 @@ from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import DamagedIndexError, UsageError
 from mmsearch.records import FieldName, Hit, Modality
 from mmsearch.search.pool import best_words, pooled
-from mmsearch.search.probing import Chunks, look
+from mmsearch.search.probing import Chunks, asking_codes, look
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.reader import View
 
 LEXICAL_CANDIDATES = 200
-_BLOCK = 64
-"""Queries of a batch that a thread takes at a time, at the most."""
 Taken = TypeVar("Taken")
 
 
@@ -52,7 +50,9 @@ def run_search(
         _refuse_old(catalog, view)
         score = preferring(view, catalog, request.prefer, score)
     allowed = allowed_items(view, catalog, request.where)
-    probes = list(probes_of(view, request, asked, allowed))
+    probes = [
+        asking_codes(probe, request.depth) for probe in probes_of(view, request, asked, allowed)
+    ]
     shown = frozenset(probe.field.info.name for probe in probes if probe.shown)
 
     def find(some: slice) -> list[tuple[Words, Sequence[Chunks]]]:
@@ -75,16 +75,17 @@ def run_search(
 
 @contextmanager
 def _in_blocks(find: Callable[[slice], list[Taken]], count: int) -> Iterator[Iterator[Taken]]:
-    """Yield what is found for each of some queries, while all cores look for the next ones.
+    """Yield what is found for each of some queries; all cores look, each for as many.
 
     FAISS and NumPy let go of Python's lock for most of their time. LMDB's transaction serves one
-    thread, so whoever takes what is found reads the records.
+    thread, so whoever takes what is found reads the records. To take it while others look for more
+    costs more than waiting: threads then wake each other for Python's lock at each step.
     """
     if count == 1:
         yield iter(find(slice(1)))
         return
     cores = os.cpu_count() or 1
-    size = min(_BLOCK, -(-count // cores))
+    size = -(-count // cores)
     blocks = [slice(start, start + size) for start in range(0, count, size)]
     with ThreadPoolExecutor(cores) as pool:
         yield chain.from_iterable(pool.map(find, blocks))

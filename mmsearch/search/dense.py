@@ -37,18 +37,47 @@ class Candidates:
     exhausted: bool
 
 
+def propose(
+    field: Field, queries: FloatArray, effort: Effort, allowed: Selection
+) -> NDArray[np.int64] | None:
+    """Return the allowed rows that a field's codes propose, on all cores: many queries cost less.
+
+    Args:
+        field: What to search.
+        queries: (n, dim) float32.
+        effort: How thoroughly.
+        allowed: The rows that may come back.
+
+    Returns:
+        (n, depth) int64, -1 where there are no more; None where codes are not asked: the field has
+        none or is on a device, or the filter leaves few rows.
+    """
+    if field.info.codebook is None or _are_few(field, effort.depth, allowed):
+        return None
+    if field.on_device is not None:
+        return None
+    assert field.ann is not None
+    return field.ann.search(queries, effort.depth, effort.nprobe, effort.reach, allowed)
+
+
+def _are_few(field: Field, depth: int, allowed: Selection) -> bool:
+    """Whether so few rows are allowed that all are read, whatever is in memory."""
+    few = max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE))
+    return allowed.count <= few
+
+
 def find_candidates(
     field: Field,
     queries: FloatArray,
     effort: Effort,
     allowed: Selection,
     hubs: Sequence[Hubs | None] | None = None,
+    proposed: NDArray[np.int64] | None = None,
 ) -> list[Candidates]:
     """Return for each query the best allowed rows of a field, as many as the effort is deep.
 
-    Exact where the field has no codebook, is on a device, or the filter leaves few rows; else the
-    rows that the quantised index proposes, scored exactly on their float16 vectors. A depth of all
-    rows is exact too, so whoever asks on gets everything.
+    Exact where codes propose nothing; else the rows that they propose, scored exactly on their
+    float16 vectors. A depth of all rows is exact too, so whoever asks on gets everything.
 
     Args:
         field: What to search.
@@ -56,19 +85,31 @@ def find_candidates(
         effort: How thoroughly.
         allowed: The rows that may come back.
         hubs: For each query what its scores are corrected by, if they are; none by default.
+        proposed: What :func:`propose` returns for them, if it was asked already.
     """
-    depth = effort.depth
     hubs = [None] * len(queries) if hubs is None else hubs
-    if field.info.codebook is None:
-        return [*_scan(field, queries, depth, allowed, hubs)]
-    if allowed.count <= max(depth, min(EXACT_CANDIDATES, field.rows // _EXACT_SHARE)):
-        pairs = zip(queries, hubs, strict=True)
-        return [_best(field, allowed.rows, depth, query, mine) for query, mine in pairs]
-    if field.on_device is not None:
-        return [*_found_on(field.on_device, field, queries, depth, allowed, hubs)]
-    assert field.ann is not None
-    proposed = field.ann.search(queries, depth, effort.nprobe, effort.reach, allowed)
+    if proposed is None:
+        proposed = propose(field, queries, effort, allowed)
+    if proposed is None:
+        return [*_compared(field, queries, effort.depth, allowed, hubs)]
     return [_rescored(field, *one) for one in zip(proposed, queries, hubs, strict=True)]
+
+
+def _compared(
+    field: Field,
+    queries: FloatArray,
+    depth: int,
+    allowed: Selection,
+    hubs: Sequence[Hubs | None],
+) -> Iterator[Candidates]:
+    """Compare all allowed rows: in memory, one by one where they are few, or on a device."""
+    if field.info.codebook is None:
+        return _scan(field, queries, depth, allowed, hubs)
+    if _are_few(field, depth, allowed):
+        pairs = zip(queries, hubs, strict=True)
+        return (_best(field, allowed.rows, depth, query, mine) for query, mine in pairs)
+    assert field.on_device is not None
+    return _found_on(field.on_device, field, queries, depth, allowed, hubs)
 
 
 def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray, Modality
-from mmsearch.search.dense import Candidates, find_candidates, score_rows
+from mmsearch.search.dense import Candidates, find_candidates, propose, score_rows
 from mmsearch.search.effort import Effort
 from mmsearch.search.evidence import Line, gained
 from mmsearch.search.hubs import Hubs, corrected
@@ -47,6 +47,7 @@ class Probe:
         judges: For each query what looks at the first candidates, if anything does.
         hubs: For each query what cosines are corrected by, if they are.
         shown: Whether its chunks can be hits; else they only speak for their items.
+        proposed: For each query the rows that codes propose, if they do; see :func:`asking_codes`.
     """
 
     field: Field
@@ -58,11 +59,17 @@ class Probe:
     judges: Sequence[Judge | None]
     hubs: Sequence[Hubs | None]
     shown: bool = True
+    proposed: NDArray[np.int64] | None = None
 
     def part(self, some: slice) -> "Probe":
         """Return the same for some of the queries."""
-        queries, judges, hubs = self.queries[some], self.judges[some], self.hubs[some]
-        return replace(self, queries=queries, judges=judges, hubs=hubs)
+        return replace(
+            self,
+            queries=self.queries[some],
+            judges=self.judges[some],
+            hubs=self.hubs[some],
+            proposed=None if self.proposed is None else self.proposed[some],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,20 @@ class Chunks:
     shown: bool = True
 
 
+def asking_codes(probe: Probe, k: int) -> Probe:
+    """Return a probe with what its field's codes propose for all queries, by one search.
+
+    Args:
+        probe: Where to look.
+        k: How many items are to be taken from the field, if it has them.
+    """
+    judged = max((judge.depth for judge in probe.judges if judge), default=0)
+    depth = max(probe.effort.depth, _CHUNKS_PER_ITEM * k, judged)
+    effort = replace(probe.effort, depth=depth)
+    proposed = propose(probe.field, probe.queries, effort, probe.allowed)
+    return replace(probe, effort=effort, proposed=proposed)
+
+
 def look(
     probes: Sequence[Probe], k: int, named: Sequence[NDArray[np.int64]]
 ) -> Iterator[list[Chunks]]:
@@ -98,7 +119,7 @@ def look(
     Every item that is found in one field, or otherwise, is scored in all of them.
 
     Args:
-        probes: Where to look, for the same queries.
+        probes: Where to look, for the same queries, codes having been asked.
         k: How many items to take from each field, if it has them.
         named: For each query (n,) int64 ids of items found otherwise.
     """
@@ -123,9 +144,8 @@ class _View:
         """Look for the chunks of ``k`` items, or all that there are."""
         self._probe, self._k = probe, k
         self._levels = levels(probe.background, probe.queries, probe.hubs)
-        judged = max((judge.depth for judge in probe.judges if judge), default=0)
-        self._depth = max(probe.effort.depth, _CHUNKS_PER_ITEM * k, judged)
-        self._found = self._search(range(len(probe.queries)))
+        self._depth = probe.effort.depth
+        self._found = self._search(range(len(probe.queries)), probe.proposed)
         self._deepen(np.zeros(len(self._found), np.float32))
 
     def kth_evidence(self) -> list[float]:
@@ -158,10 +178,12 @@ class _View:
     def _evidence(self, level: Level, scores: FloatArray) -> FloatArray:
         return self._probe.line.evidence(level.standings(scores))
 
-    def _search(self, some: Sequence[int]) -> list[Candidates]:
+    def _search(
+        self, some: Sequence[int], proposed: NDArray[np.int64] | None = None
+    ) -> list[Candidates]:
         probe, effort = self._probe, replace(self._probe.effort, depth=self._depth)
-        hubs = [probe.hubs[n] for n in some]
-        return find_candidates(probe.field, probe.queries[some], effort, probe.allowed, hubs)
+        queries, hubs = probe.queries[some], [probe.hubs[n] for n in some]
+        return find_candidates(probe.field, queries, effort, probe.allowed, hubs, proposed)
 
     def _deepen(self, margins: FloatArray) -> None:
         """Look for more where there may be more that counts."""
