@@ -1,8 +1,11 @@
 """Building and searching an index on a GPU beside the CPU: time, and what is found.
 
 Run: ``python benchmarks/on_device.py [--rows N ...] [--device cuda] [--folder DIR]``; prints one
-table. Vectors are those of ``ann.py``. "Exact" copies the vectors to the device, "codes" only
-their codes, as if vectors had no room. ``compact`` writes vectors anew, trains, and encodes.
+table. Vectors are those of ``ann.py``, 50,000 at the least: fewer are searched exactly on the CPU.
+
+"compact" writes vectors anew, trains, and encodes. "exact" copies vectors to the device, "codes"
+only their codes, as if vectors had no room. "found" is ann_recall_at_10 of text-like queries,
+untuned; "one" the median of queries alone; "first" opening and the first query, in a new process.
 """
 
 import argparse
@@ -10,16 +13,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import clip_like
 import numpy as np
+import torch
+from ann import fresh
 from growth import FRESH, PICTURES, ROUNDS, SEED, TEXTS, TIMED, agreement, clock
 from machine import describe
 
 import mmsearch
 from mmsearch.store.field import Field
+from mmsearch.store.plan import EXACT_ROWS
 
 WAYS = ("exact", "codes")
 
@@ -70,10 +77,13 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--folder", type=Path, help="for vectors and indexes; a temporary one")
     arguments = parser.parse_args()
+    if min(arguments.rows) < EXACT_ROWS:
+        parser.error(f"--rows: {EXACT_ROWS:,} at the least")
     print("| vectors | built on | compact | searched on | found | one | batch | first |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         for rows in arguments.rows:
             for built_on in (None, arguments.device):
                 index = folder / f"{rows}-{built_on or 'faiss'}"
@@ -82,10 +92,11 @@ def main() -> None:
                 if built_on:
                     ways |= {f"{built_on}, {way}": (built_on, way == "codes") for way in WAYS}
                 for name, (device, codes) in ways.items():
-                    cells = measure(index, device, codes=codes)
+                    cells = fresh(partial(measure, device=device, codes=codes), index)
                     row = f"{rows:,} | {built_on or 'CPU'} | {seconds:.0f} s | {name} | {cells}"
                     print(f"| {row} |", flush=True)
-    print(describe())
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    print(f"{describe()}, {gpu}, torch {torch.__version__}")
 
 
 if __name__ == "__main__":

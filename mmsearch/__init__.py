@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmsearch.errors import (
         DamagedIndexError,
         DecodeError,
+        DeviceError,
         IndexFormatError,
         IndexLockedError,
         IndexNotFoundError,
@@ -55,6 +56,7 @@ _HOMES = {
     "errors": (
         "DamagedIndexError",
         "DecodeError",
+        "DeviceError",
         "IndexFormatError",
         "IndexLockedError",
         "IndexNotFoundError",
@@ -77,6 +79,7 @@ __all__ = [
     "Damage",
     "DamagedIndexError",
     "DecodeError",
+    "DeviceError",
     "EmbeddedChunk",
     "Embeddings",
     "Encoder",

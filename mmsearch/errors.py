@@ -8,6 +8,7 @@ MMSearchError
 ├── IndexLockedError      another process is writing to the index
 ├── IndexFormatError      an index written by a newer version
 ├── DamagedIndexError     what was read back is not what was written
+├── DeviceError           a GPU that cannot do what it is asked to
 └── TrainingError         a training that cannot go on
 """
 
@@ -42,6 +43,10 @@ class IndexFormatError(MMSearchError):
 
 class DamagedIndexError(MMSearchError):
     """Something read back from an index fails its checksum or is missing."""
+
+
+class DeviceError(MMSearchError):
+    """A GPU cannot do what it is asked to."""
 
 
 class TrainingError(MMSearchError):

@@ -15,13 +15,14 @@ from test_on_device import DEVICE, RECIPE, answers, field_of, rows_of
 from test_pool import crowded
 
 import mmsearch
-from mmsearch import Index
+from mmsearch import DeviceError, Index
 from mmsearch.records import FloatArray
 from mmsearch.search import dense, effort
 from mmsearch.store import codebook, codes_on_device, field, lists_on_device
 from mmsearch.store.ann import AnnIndex
 from mmsearch.store.codebook import train_codebook
 from mmsearch.store.codes import Codes
+from mmsearch.store.codes_on_device import CodesOnDevice
 from mmsearch.store.lists_on_device import ListsOnDevice, train_lists
 
 Make = Callable[..., Index]
@@ -97,6 +98,25 @@ def test_what_a_device_estimates_is_what_faiss_does(
             alone = np.diff(scores, prepend=np.inf, append=np.inf) < -1e-5
             alone = alone[:, :-1] & alone[:, 1:]  # equal ones may change places
             assert np.array_equal(ours[alone], theirs[alone]) and (alone.any() or not found.any())
+
+
+@pytest.mark.usefixtures("only_codes_fit")
+def test_a_full_device_says_so_in_a_line(make_index: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = make_index(recipe=RECIPE)
+    index.add(crowded(120))
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    with mmsearch.open(index.path, model=fake_model(), search_device=DEVICE) as opened:
+        before = answers(opened)
+        with monkeypatch.context() as patched:
+            patched.setattr(CodesOnDevice, "_search", full)
+            patched.setattr(ListsOnDevice, "_nearest", full)
+            for work in (lambda: answers(opened), opened.compact):
+                with pytest.raises(DeviceError, match="its memory is full; free some, or leave"):
+                    work()
+        assert answers(opened) == before
 
 
 @pytest.mark.parametrize("nlist", [1, 7, 200])

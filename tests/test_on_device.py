@@ -142,3 +142,6 @@ def test_a_device_that_is_not_there_is_refused(make_index: Make) -> None:
     path = make_index().path
     with pytest.raises(UsageError, match="device 'gpu7' cannot be used"):
         mmsearch.open(path, model=fake_model(), search_device="gpu7")
+    with pytest.raises(UsageError, match="device 'gpu7' cannot be used"):
+        make_index("other", search_device="gpu7")
+    assert not (path.parent / "other").exists()

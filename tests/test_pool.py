@@ -176,7 +176,7 @@ def test_a_batch_of_many_blocks_answers_as_one_by_one(
     full: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(opened, "_CANDIDATES", 9 * 7)  # seven queries at a time
+    monkeypatch.setattr(opened, "_ITEMS", 9 * 7)  # seven queries at a time
     texts = [" ".join(pair) for pair in itertools.combinations(WORDS[:6], 2)]
     assert full.search_many(texts, k=9) == [full.search(text, k=9) for text in texts]
     vectors = np.stack([word_vector(word) for word in WORDS])

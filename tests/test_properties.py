@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from test_on_device import DEVICE
 
 import mmsearch
 from mmsearch.search import dense, effort
@@ -138,7 +139,7 @@ class HeldHistory(QuantisedHistory):
     """Codes are on a device, whose memory holds no vectors."""
 
     recipe = "IVF2,PQ2x4"
-    search_device = "cpu"
+    search_device = DEVICE
 
 
 QUICK = settings(

@@ -7,11 +7,11 @@ import typer
 from mmsearch.cli.options import (
     CompileOption,
     DeviceOption,
+    FillDeviceOption,
     IndexOption,
     JsonOption,
     PrecisionOption,
     ReportOption,
-    SearchDeviceOption,
 )
 from mmsearch.cli.printing import (
     damage_lines,
@@ -50,7 +50,7 @@ def remove(
         raise typer.Exit(1)
 
 
-def compact(index: IndexOption = None, search_device: SearchDeviceOption = None) -> None:
+def compact(index: IndexOption = None, search_device: FillDeviceOption = None) -> None:
     """Merge segments and drop the vectors of removed items."""
     from mmsearch.engine.opening import open_index
 

@@ -8,13 +8,13 @@ import typer
 from mmsearch.cli.options import (
     CompileOption,
     DeviceOption,
+    FillDeviceOption,
     IndexOption,
     MemoryOption,
     ModelOption,
     PrecisionOption,
     RecipeOption,
     ReportOption,
-    SearchDeviceOption,
     TextColumns,
 )
 from mmsearch.cli.printing import count_items, end_run, progress_bar
@@ -38,7 +38,7 @@ def index(
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     compile: CompileOption = False,
-    search_device: SearchDeviceOption = None,
+    search_device: FillDeviceOption = None,
 ) -> None:
     """Add files to an index; make the index if there is none.
 

@@ -91,6 +91,12 @@ SearchDeviceOption: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Compare vectors on a GPU, such as cuda. [default: the CPU]"),
 ]
+FillDeviceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--search-device", help="Train and fill lists on a GPU, such as cuda. [default: the CPU]"
+    ),
+]
 MapCodesOption: TypeAlias = Annotated[
     bool,
     typer.Option("--map-codes", help="Leave codes on disk: for indexes larger than memory."),

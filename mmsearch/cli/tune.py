@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import IndexOption, JsonOption, SearchDeviceOption
+from mmsearch.cli.options import FillDeviceOption, IndexOption, JsonOption
 from mmsearch.cli.printing import say, tuned_lines
 from mmsearch.config import locate_index
 
@@ -28,7 +28,7 @@ def tune(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; measure what is found now.")
     ] = False,
-    search_device: SearchDeviceOption = None,
+    search_device: FillDeviceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find how little effort finds what exact search does, and search with it from now on.

@@ -6,11 +6,11 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from mmsearch.cli.options import (
+    FillDeviceOption,
     IndexOption,
     MemoryOption,
     RecipeOption,
     ReportOption,
-    SearchDeviceOption,
 )
 from mmsearch.cli.printing import end_run, progress_bar, say
 from mmsearch.config import locate_index
@@ -38,7 +38,7 @@ def add_vectors(
     recipe: RecipeOption = None,
     memory: MemoryOption = None,
     report: ReportOption = None,
-    search_device: SearchDeviceOption = None,
+    search_device: FillDeviceOption = None,
 ) -> None:
     """Add embeddings that a model has made elsewhere; make the index if there is none.
 

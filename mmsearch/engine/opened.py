@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mmsearch.closing import Closing
 from mmsearch.encode import Model, load_model
@@ -31,11 +31,14 @@ from mmsearch.store.once import computed_once
 from mmsearch.store.reader import Reader, View
 from mmsearch.store.writer import Writer
 
+if TYPE_CHECKING:
+    import torch
+
 Answer = TypeVar("Answer")
 _ATTEMPTS = 10
 BATCH = 1024
 """Queries that are searched for together, from one commit."""
-_CANDIDATES = 2**20
+_ITEMS = 2**20
 """Items that are taken for them together: fewer queries where each is to find many."""
 
 
@@ -56,7 +59,7 @@ class Opened(Closing):
         """Open an index; see :func:`mmsearch.open`."""
         self.path = Path(path)
         self._open_reader = partial(Reader, self.path, map_codes=map_codes)
-        self._search_device = Compute(search_device).device if search_device else None
+        self._search_device = device_of(search_device)
         self._open_writer = partial(Writer, self.path, device=self._search_device)
         self._reader = self._open_reader(self._search_device)
         self._given_model = model
@@ -112,7 +115,7 @@ class Opened(Closing):
         model = self.model
         embedded = embed_many(queries, model, failed)
         found: list[list[Hit]] = [[] for _ in queries]
-        size = max(1, min(BATCH, _CANDIDATES // request.depth))
+        size = max(1, min(BATCH, _ITEMS // request.depth))
         for some in (some for kind in alike(queries, embedded) for some in batches(kind, size)):
             of_one_kind = [queries[n] for n in some], [embedded[n] for n in some]
             hits = self._search_embedded(model, *of_one_kind, request)
@@ -176,6 +179,15 @@ class Opened(Closing):
     def close(self) -> None:
         """Release the files."""
         self._reader.close()
+
+
+def device_of(name: str | None) -> "torch.device | None":
+    """Return the torch device that vectors are compared on, if one is asked for.
+
+    Raises:
+        UsageError: torch knows no such device, or it is not in this machine.
+    """
+    return Compute(name).device if name else None
 
 
 def _option(folder: Path) -> str:

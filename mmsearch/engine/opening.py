@@ -9,6 +9,7 @@ from mmsearch.encode import Model, load_model
 from mmsearch.engine.index import Index
 from mmsearch.engine.info import IndexInfo
 from mmsearch.engine.inputs import PathLike
+from mmsearch.engine.opened import device_of
 from mmsearch.engine.versions import library_versions
 from mmsearch.errors import IndexNotFoundError, ModelError, UsageError
 from mmsearch.store.manifest import Manifest
@@ -49,8 +50,8 @@ def create(
         search_device: See :func:`open_index`.
 
     Raises:
-        UsageError: There is an index already, the recipe does not fit the model, or the budget
-            is no size.
+        UsageError: There is an index already, the recipe does not fit the model, the budget is no
+            size, or there is no such device.
         ModelError: The model cannot be loaded.
     """
     folder = Path(path)
@@ -59,6 +60,7 @@ def create(
     budget = None if memory is None else parse_size(memory)
     if recipe and budget:
         raise UsageError("recipe and memory: give one; a recipe says how large codes are")
+    device_of(search_device)
     loaded = load_model(model, device, precision, compile) if isinstance(model, str) else model
     if recipe:
         for space in loaded.spaces:
@@ -89,8 +91,8 @@ def open_index(
         compile: See :func:`create`.
         search_device: Where vectors are compared, such as ``cuda``: fields that have room in its
             memory, 2 bytes a dimension, are copied there when first searched, and searched
-            exactly, larger ones by their codes; what writes trains lists there and gives rows to
-            them. By default the CPU, through FAISS.
+            exactly, larger ones by their codes; adding, ``compact`` and ``tune`` with recipes train
+            lists there and give rows to them. By default the CPU, through FAISS.
         map_codes: Whether the codes of approximate search stay on disk and are read as lists are
             looked into, for indexes whose codes have no room in memory (docs/indexing.md).
 

@@ -18,7 +18,7 @@ from mmsearch.engine.request import Asked, Request
 from mmsearch.errors import DamagedIndexError, UsageError
 from mmsearch.records import FieldName, Hit, Modality
 from mmsearch.search.pool import best_words, pooled
-from mmsearch.search.probing import Chunks, asking_codes, look
+from mmsearch.search.probing import Chunks, begun, look
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.reader import View
@@ -50,9 +50,7 @@ def run_search(
         _refuse_old(catalog, view)
         score = preferring(view, catalog, request.prefer, score)
     allowed = allowed_items(view, catalog, request.where)
-    probes = [
-        asking_codes(probe, request.depth) for probe in probes_of(view, request, asked, allowed)
-    ]
+    probes = [begun(probe, request.depth) for probe in probes_of(view, request, asked, allowed)]
     shown = frozenset(probe.field.info.name for probe in probes if probe.shown)
 
     def find(some: slice) -> list[tuple[Words, Sequence[Chunks]]]:

@@ -47,7 +47,7 @@ class Probe:
         judges: For each query what looks at the first candidates, if anything does.
         hubs: For each query what cosines are corrected by, if they are.
         shown: Whether its chunks can be hits; else they only speak for their items.
-        proposed: For each query the rows that codes propose, if they do; see :func:`asking_codes`.
+        proposed: For each query the rows that codes propose, if they do; see :func:`begun`.
     """
 
     field: Field
@@ -97,8 +97,10 @@ class Chunks:
     shown: bool = True
 
 
-def asking_codes(probe: Probe, k: int) -> Probe:
-    """Return a probe with what its field's codes propose for all queries, by one search.
+def begun(probe: Probe, k: int) -> Probe:
+    """Return a probe for :func:`look`: as deep as so many items need, and codes have been asked.
+
+    Codes are asked once for all queries, which costs less than asking for some at a time.
 
     Args:
         probe: Where to look.
@@ -119,7 +121,7 @@ def look(
     Every item that is found in one field, or otherwise, is scored in all of them.
 
     Args:
-        probes: Where to look, for the same queries, codes having been asked.
+        probes: Where to look, for the same queries, begun.
         k: How many items to take from each field, if it has them.
         named: For each query (n,) int64 ids of items found otherwise.
     """

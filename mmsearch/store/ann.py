@@ -88,10 +88,7 @@ class AnnIndex:
 
     def lists_on(self, device: "torch.device") -> ListsOnDevice:
         """Copy the centroids to a device, which is to give rows to lists."""
-        import torch
-
-        centroids = self._centroids.quantizer.reconstruct_n(0, self.nlist)
-        return ListsOnDevice(torch.from_numpy(centroids).to(device))
+        return ListsOnDevice.of(self._centroids.quantizer.reconstruct_n(0, self.nlist), device)
 
     def encode(self, vectors: FloatArray, finder: ListsOnDevice | None = None) -> Encoded:
         """Return lists and codes.

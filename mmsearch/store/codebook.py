@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmsearch.records import FloatArray
 from mmsearch.store.faiss_ import inverted_file, load_faiss, transforms
 from mmsearch.store.lists_on_device import train_lists
@@ -14,6 +16,8 @@ _TRAINING_ROUNDS = 4
 """FAISS takes 10; see :func:`mmsearch.store.recipes.training_rows`."""
 _ROTATION_ROUNDS = 10
 _ROTATION_ROWS = 32_768
+_CODE_ROWS = 65_536
+"""256 for each centroid of 8 bits, as FAISS takes at the most."""
 
 
 def train_codebook(recipe: str, sample: FloatArray, device: "torch.device | None" = None) -> bytes:
@@ -63,13 +67,13 @@ def _train_rotated(index: Any, ivf: Any, sample: FloatArray, centroids: FloatArr
 
     FAISS trains it on the vectors themselves, of which a list's centroid takes most away.
     """
-    some = sample[:: max(1, len(sample) // _ROTATION_ROWS)]
+    some = sample[np.linspace(0, len(sample) - 1, min(len(sample), _CODE_ROWS)).astype(int)]
     cells = load_faiss().IndexFlatL2(sample.shape[1])
     cells.add(centroids)
     residuals = some - centroids[cells.assign(some, 1)[:, 0]]
     (rotation,) = transforms(index)
     rotation.niter = _ROTATION_ROUNDS
-    rotation.train(residuals)
+    rotation.train(residuals[:: max(1, len(residuals) // _ROTATION_ROWS)])
     ivf.pq.train(rotation.apply(residuals))
     ivf.quantizer.add(rotation.apply(centroids))
     ivf.is_trained = index.is_trained = True

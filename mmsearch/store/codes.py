@@ -49,6 +49,22 @@ class Probes(NamedTuple):
     scores: FloatArray
 
 
+def best_of(
+    found: Sequence[tuple[FloatArray, NDArray[np.int64]]], depth: int
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Return the best of several searches for the same queries, the first of equal ones.
+
+    Args:
+        found: Of each search (n, k) float32 scores, and (n, k) int64 rows, -1 for none.
+        depth: How many are to be kept at the most.
+    """
+    if len(found) == 1:
+        return found[0]
+    scores, rows = (np.hstack(side) for side in zip(*found, strict=True))
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+    return np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+
+
 class CodeList(NamedTuple):
     """One inverted list of a segment.
 

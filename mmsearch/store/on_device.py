@@ -1,12 +1,14 @@
 """The vectors of a field in the memory of a GPU: which of them may be among the best."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.errors import DeviceError
 from mmsearch.records import FloatArray
 
 if TYPE_CHECKING:
@@ -21,15 +23,14 @@ _SPARE_BYTES = 2**31
 class OnDevice:
     """Consecutive rows of float16 vectors on a torch device.
 
-    Products of float32 say nearly which rows are best; whoever scores those again, each by itself,
-    answers as a CPU does.
+    Products of float32 (torch's default, not TF32) say nearly which rows are best; whoever scores
+    those again, each by itself, answers as a CPU does.
     """
 
     def __init__(self, parts: Sequence["torch.Tensor"]) -> None:
         """Take (rows, dim) float16 tensors on one device, at least one row."""
         self._parts = parts
         self._longest = max(float(block.norm(dim=1).max()) for _, block in self._blocks(0))
-        self._one_at_a_time = Lock()
 
     def near_top(
         self,
@@ -45,8 +46,11 @@ class OnDevice:
             count: How many are to be the best.
             allowed: (rows,) bool.
             bias: (rows,) float32, subtracted from inner products.
+
+        Raises:
+            DeviceError: It has no room.
         """
-        with self._one_at_a_time:  # blocks of several threads might not fit
+        with at_work(self._parts[0].device):
             return self._near_top(queries, count, allowed, bias)
 
     def _near_top(
@@ -93,6 +97,27 @@ class OnDevice:
                 block = part[at : at + step]
                 yield slice(start, start + len(block)), block.float()
                 start += len(block)
+
+
+_ONE_AT_A_TIME = Lock()
+
+
+@contextmanager
+def at_work(device: "torch.device") -> Iterator[None]:
+    """Around what a device computes: alone, as blocks of several threads might not fit.
+
+    Raises:
+        DeviceError: It has no room.
+    """
+    import torch
+
+    with _ONE_AT_A_TIME, torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{device}: its memory is full; free some, or leave the search device out"
+            ) from error
 
 
 def fits(size: int, device: "torch.device") -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
 from mmsearch.store.ann import AnnIndex
-from mmsearch.store.codes import Codes, Probes
+from mmsearch.store.codes import Codes, Probes, best_of
 from mmsearch.store.selection import Selection
 
 if TYPE_CHECKING:
@@ -78,12 +78,7 @@ class Runs:
             (n, depth) int64, nearest by their codes first, -1 where there are no more.
         """
         probes = self.runs[0].index.probe(queries, nprobe, reach)
-        found = [run.search(probes, depth, allowed) for run in self.runs]
-        if len(found) == 1:
-            return found[0][1]
-        scores, rows = (np.hstack(side) for side in zip(*found, strict=True))
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
-        return np.take_along_axis(rows, best, axis=1)
+        return best_of([run.search(probes, depth, allowed) for run in self.runs], depth)[1]
 
 
 def load_runs(
