@@ -20,8 +20,8 @@ from mmsearch import Index, Item, Modality, Part
 from mmsearch.engine import ingest, pipeline
 from mmsearch.errors import MMSearchError, UsageError
 from mmsearch.records import FloatArray
-from mmsearch.store import plan
-from mmsearch.store.metadata import Snapshot
+from mmsearch.store import metadata, plan
+from mmsearch.store.metadata import Snapshot, StoredItem
 from mmsearch.store.writer import Batch, Writer
 
 
@@ -462,6 +462,35 @@ def test_roots_are_removed_with_all_that_lies_in_them(index: Index, roots: list[
     assert index.remove(["/a/b", "/ab"]) == 0
     assert index.remove(roots) == 1
     assert index.get("name")
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", 'quo"te', "back\\slash", "emoji \U0001f600", "\udcff", "kože", "new\nline"]
+)
+def test_whatever_a_folder_is_called_it_is_removed_with_its_files(index: Index, name: str) -> None:
+    index.add(words_item(f"/a/{name}{end}", "apple") for end in ("", "/b", "/c/d", "e", "/"))
+    assert index.remove([f"/a/{name}", f"/a/{name}e/b"]) == 4
+    assert index.get(f"/a/{name}e")
+
+
+def test_removing_decodes_only_what_may_be_meant(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(words_item(f"item{n}", "apple") for n in range(3))
+    index.add([words_item("/a/b", "pear"), words_item("/a/c", "pear")])
+    index.add([text(tmp_path / name, "plum") for name in ("one.txt", "one.txt2.txt")])
+    decoded, decode = list[StoredItem](), metadata._decode_item
+
+    def spy(item_id: int, raw: bytes) -> StoredItem:
+        decoded.append(decode(item_id, raw))
+        return decoded[-1]
+
+    monkeypatch.setattr(metadata, "_decode_item", spy)
+    assert index.remove("/a") == 2
+    assert {stored.item.source for stored in decoded} == {"/a/b", "/a/c"}
+    del decoded[:]
+    assert index.remove(tmp_path / "one.txt") == 1
+    assert {stored.item.source for stored in decoded} == {str(tmp_path / "one.txt")}
 
 
 def test_adding_single_things_does_not_look_at_the_whole_index(

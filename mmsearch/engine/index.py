@@ -1,6 +1,5 @@
 """The index as its users see it."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from types import MappingProxyType
@@ -19,7 +18,6 @@ from mmsearch.engine.inputs import (
     PathLike,
     absolute,
     find_sources,
-    is_below,
     listed,
     modalities,
     names,
@@ -27,6 +25,7 @@ from mmsearch.engine.inputs import (
 from mmsearch.engine.opened import Opened
 from mmsearch.engine.query import Exclusions, ImageLike, Query, SoundLike, sentences
 from mmsearch.engine.reencode import Reencoder
+from mmsearch.engine.removing import items_of
 from mmsearch.engine.report import Report
 from mmsearch.engine.request import SearchOptions, request_of
 from mmsearch.errors import UsageError
@@ -306,13 +305,9 @@ class Index(Opened):
 
         The files themselves are left alone. Sources need not exist any more.
         """
-        named = (name for source in listed(sources) for name in names(source))
-        roots = {name.rstrip(os.sep) or os.sep for name in named}
         with closing(self._open_writer()) as writer:
             with self._reader.view() as view:
-                ids = [s.id for s in view.snapshot.items() if is_below(s.item.source, roots)]
-                failures = [stored.failure for stored in view.snapshot.failures()]
-            failed = [item_key(f.source, f.row) for f in failures if is_below(f.source, roots)]
+                ids, failed = items_of(view.snapshot, listed(sources))
             if ids or failed:
                 writer.commit(Batch(removed=ids, forgotten=failed))
             return len(ids)

@@ -152,6 +152,14 @@ class Snapshot:
         for key, raw in self._scan(b"items"):
             yield _decode_item(_ID.unpack(key)[0], raw)
 
+    def items_from(self, prefixes: Iterable[str]) -> Iterator[StoredItem]:
+        """Return the live items whose source begins so, by id; no other record is decoded."""
+        beginnings = tuple(f'{{"source":{_TO_JSON(p)[:-1]}'.encode() for p in prefixes)
+        with self._transaction.cursor(self._databases[b"items"]) as cursor:
+            for key, sealed in cursor:
+                if sealed.startswith(beginnings, _CHECKSUM_BYTES):
+                    yield _decode_item(_ID.unpack(key)[0], self._unseal(b"items", key, sealed))
+
     def keys(self) -> Iterator[tuple[bytes, int]]:
         """Return every (key, item id), by key."""
         for key, raw in self._scan(b"keys"):
@@ -343,7 +351,7 @@ def _checksum(database: bytes, key: bytes, value: bytes) -> bytes:
 
 
 def _encode_item(stored: StoredItem) -> bytes:
-    # Lone surrogates are escaped, so names that are not UTF-8 survive.
+    # Lone surrogates are escaped, so names that are not UTF-8 survive. The source comes first.
     return _TO_JSON(
         {
             "source": stored.item.source,
