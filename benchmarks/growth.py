@@ -181,7 +181,9 @@ def main() -> None:
             found.append(one)
             cells = f"{one.promised:.3f} | {one.found:.3f} | {one.ms:.2f} ms"
             print(f"| {rows:,} | {one.how} | {cells} | {one.per_second:,.0f}/s |", flush=True)
-    print(f"\ntime grows with rows^{exponent(found):.2f}\n{describe()}")
+    if len(found) > 1:
+        print(f"\ntime grows with rows^{exponent(found):.2f}")
+    print(describe())
     if arguments.plot:
         draw(arguments.plot, found)
 
