@@ -7,6 +7,7 @@ Run: ``python benchmarks/cost.py``; it measures nothing. Bytes of records are th
 from dataclasses import dataclass
 
 from mmsearch.search.effort import FIRST_DEPTH, lists_to_probe
+from mmsearch.store.ann import FILLED_BY_GRAPH
 from mmsearch.store.plan import EXACT_ROWS, MARK_BYTES
 from mmsearch.store.recipes import choose_recipe, code_sizes, form_of, nlist_of, training_rows
 
@@ -82,7 +83,8 @@ class Cost:
         return lists + codes + rotation if self.nlist else 0
 
     def _assign(self) -> int:
-        compared = COMPARED_BY_ROW if self.by_graph else self.nlist
+        by_graph = self.by_graph and self.nlist >= FILLED_BY_GRAPH
+        compared = COMPARED_BY_ROW if by_graph else self.nlist
         return self.rows * (compared + DIM + CENTROIDS) * DIM if self.nlist else 0
 
     def _query(self) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmsearch.errors import DamagedIndexError, UsageError
+from mmsearch.store import ann
 from mmsearch.store.ann import AnnIndex
 from mmsearch.store.codebook import train_codebook
 from mmsearch.store.codes import Codes, join_codes, write_codes
@@ -172,6 +173,20 @@ def test_a_graph_finds_nearly_the_lists_that_comparing_all_does() -> None:
     assert shared(graph.lists, every.lists) > 0.99
     same = graph.lists == every.lists
     assert np.allclose(graph.scores[same], every.scores[same], atol=1e-5)
+
+
+def test_rows_go_to_the_nearest_list_whether_a_graph_finds_it_or_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = unit(np.random.default_rng(0).standard_normal((3000, DIM)))
+    codebook = np.frombuffer(train_codebook("IVF256_HNSW2,SQ8", vectors), np.uint8)
+    index = AnnIndex(codebook)
+    centroids = index._centroids.quantizer.reconstruct_n(0, 256)
+    nearest = (vectors @ centroids.T - np.square(centroids).sum(axis=1) / 2).argmax(axis=1)
+    assert np.array_equal(index.encode(vectors).lists, nearest)
+    monkeypatch.setattr(ann, "FILLED_BY_GRAPH", 256)
+    by_graph = AnnIndex(codebook).encode(vectors).lists
+    assert 0.5 < (by_graph == nearest).mean() < 1
 
 
 def test_lists_that_a_graph_does_not_find_do_not_count(tmp_path: Path) -> None:

@@ -29,14 +29,26 @@ GRAPH_EFFORT = 128
 (`benchmarks/coarse.py`)."""
 
 
+FILLED_BY_GRAPH = 65_536
+"""From so many lists on a graph gives rows to them, too; fewer are all compared with blocks of rows
+in less time (`benchmarks/coarse.py`)."""
+
+
 class _Centroids:
-    """The quantizer of an inverted file, which outlives it."""
+    """The quantizer of an inverted file, which outlives it.
+
+    Attributes:
+        quantizer: Finds the lists of a query.
+        filler: Finds the list of each of many rows.
+    """
 
     def __init__(self, ivf: Any) -> None:
         faiss = load_faiss()
-        self.quantizer = faiss.downcast_index(ivf.quantizer)
+        self.filler = self.quantizer = faiss.downcast_index(ivf.quantizer)
         if hasattr(self.quantizer, "hnsw"):
             self.quantizer.hnsw.efSearch = GRAPH_EFFORT
+            if ivf.nlist < FILLED_BY_GRAPH:
+                self.filler = faiss.downcast_index(self.quantizer.storage)
         ivf.own_fields = False
         self._owner = faiss.IndexPreTransform(self.quantizer)  # SWIG miscounts ``this.own(True)``
         self._owner.own_fields = True
@@ -102,7 +114,7 @@ class AnnIndex:
         for transform in transforms(self._index):
             vectors = transform.apply(vectors)
         if finder is None:
-            lists = self._centroids.quantizer.assign(vectors, 1)[:, 0]
+            lists = self._centroids.filler.assign(vectors, 1)[:, 0]
         else:
             lists = finder.nearest(vectors)
         codes = np.empty((len(vectors), self._ivf.code_size), np.uint8)

@@ -13,8 +13,7 @@ MAX_TRAINING_BYTES = 512 * 2**20
 _DIMENSIONS_A_BYTE = 8
 """Of a code, where nothing else is asked for."""
 _GRAPH_LISTS = 16_384
-"""From here a graph over the centroids finds lists: for a query alone in 0.4 ms instead of 4. Rows,
-which come in blocks, are compared with all of them faster up to some 65,536
+"""From here a graph over the centroids finds lists: for a query alone in 0.4 ms instead of 4
 (`benchmarks/coarse.py`)."""
 GRAPH_LINKS = 32
 """Of each node, as the FAISS wiki advises ("Guidelines to choose an index")."""
