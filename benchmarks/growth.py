@@ -6,18 +6,21 @@ it is.
 
 Vectors: ``clip_like.py``; text-like queries. Each index is tuned by ``Index.tune`` on half of 2,000
 queries; what it promises is of the other half, what is found of 1,000 that it has never seen.
+"memory to build" is the most that no file held while vectors came in and were encoded.
 """
 
 import argparse
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import clip_like
 import numpy as np
+from ann import fresh, private_bytes
 from clip_like import DIM
 from machine import describe
 
@@ -95,13 +98,29 @@ class Measured:
     per_second: float
 
 
-def build(folder: PathLike, rows: int, recipe: str | None) -> None:
-    """Make an index of image-like vectors."""
-    with tempfile.TemporaryDirectory(dir=Path(folder).parent) as temporary:
+def build(folder: Path, rows: int, recipe: str | None) -> int:
+    """Make an index of image-like vectors; returns the most memory it took that no file holds."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         file = Path(temporary) / "base.npy"
         clip_like.write_images(file, SEED, rows)
-        with mmsearch.create(folder, model=PICTURES, recipe=recipe) as index:
-            index.add_vectors(file)
+        return fresh(partial(add, file=file, recipe=recipe), folder)
+
+
+def add(folder: Path, file: Path, recipe: str | None) -> int:
+    """Make an index of the vectors in a file; returns this process's most private memory."""
+    done, taken = threading.Event(), [private_bytes()]
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            taken.append(private_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with mmsearch.create(folder, model=PICTURES, recipe=recipe) as index:
+        index.add_vectors(file)
+    done.set()
+    watcher.join()
+    return max(taken)
 
 
 def measure(folder: PathLike, rows: int) -> Measured:
@@ -170,17 +189,20 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="a .png")
     arguments = parser.parse_args()
     found = []
-    print("| vectors | how | promised | found | one query | batch |\n|---|---|---|---|---|---|")
+    print("| vectors | how | promised | found | one query | batch | memory to build |")
+    print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         for rows in sorted(arguments.rows):
             folder = (arguments.folder or Path(temporary)) / str(rows)
+            memory = "–"
             if not folder.exists():
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                build(folder, rows, arguments.recipe)
+                memory = f"{build(folder, rows, arguments.recipe) / 1e9:.1f} GB"
             one = measure(folder, rows)
             found.append(one)
             cells = f"{one.promised:.3f} | {one.found:.3f} | {one.ms:.2f} ms"
-            print(f"| {rows:,} | {one.how} | {cells} | {one.per_second:,.0f}/s |", flush=True)
+            cells += f" | {one.per_second:,.0f}/s | {memory}"
+            print(f"| {rows:,} | {one.how} | {cells} |", flush=True)
     if len(found) > 1:
         print(f"\ntime grows with rows^{exponent(found):.2f}")
     print(describe())

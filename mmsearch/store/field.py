@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.nearness import Nearness, load_bank, read_bank
 from mmsearch.store.on_device import OnDevice, fits
 from mmsearch.store.once import computed_once
-from mmsearch.store.runs import Run, Runs, hold_runs, load_runs, map_runs
+from mmsearch.store.runs import Run, Runs, hold_runs, load_runs, map_runs, unmoved
 from mmsearch.store.segment import Segment
 
 if TYPE_CHECKING:
@@ -228,14 +227,7 @@ class Field:
             return ()
         loaded: Runs | None = vars(before).get("ann")
         runs = loaded.runs if loaded else before._known
-        if self._map_codes:
-            return runs
-
-        def is_ours(run: Run) -> bool:
-            rows = slice(run.start, run.stop)
-            return np.array_equal(self.ids[rows], before.ids[rows])
-
-        return tuple(takewhile(is_ours, runs))
+        return runs if self._map_codes else unmoved(runs, before.ids, self.ids)
 
 
 def read_all(file: CheckedFile) -> NDArray[np.uint8]:

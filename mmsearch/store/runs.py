@@ -9,7 +9,7 @@ files, or are on a device, each file is a run.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,6 +79,18 @@ class Runs:
         """
         probes = self.runs[0].index.probe(queries, nprobe, reach)
         return best_of([run.search(probes, depth, allowed) for run in self.runs], depth)[1]
+
+
+def unmoved(
+    runs: tuple[Run, ...], before: NDArray[np.int64], ids: NDArray[np.int64]
+) -> tuple[Run, ...]:
+    """Return the first of some runs, as long as their rows have the chunk ids they had before."""
+
+    def is_unmoved(run: Run) -> bool:
+        rows = slice(run.start, run.stop)
+        return np.array_equal(ids[rows], before[rows])
+
+    return tuple(takewhile(is_unmoved, runs))
 
 
 def load_runs(
