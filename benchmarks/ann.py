@@ -79,6 +79,16 @@ def queries(folder: Path, kind: str) -> FloatArray:
     return asked
 
 
+def prepare(folder: Path, rows: int) -> None:
+    """Write vectors, queries and an index of them, unless they are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / f"{KINDS[-1]}.npy").exists():
+        draw_vectors(folder, rows, SEED)
+    if not (folder / "index").exists():
+        with mmsearch.create(folder / "index", model=model_of(folder)) as index:
+            index.add_vectors(folder / "base.npy")
+
+
 def draw_vectors(folder: Path, rows: int, seed: int) -> None:
     """Write CLIP-like vectors and queries to files."""
     clip_like.write_images(folder / "base.npy", seed, rows)
@@ -219,10 +229,11 @@ def opening(folder: Path) -> tuple[float, float, float]:
     return opened - started, searched - opened, private_bytes() - before
 
 
-def private_bytes() -> int:
-    """Return the memory of this process that is no mapped file."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("RssAnon:")[2].split()[0])
+def private_bytes(process: int | str = "self") -> int:
+    """Return the memory of a process that is no mapped file; 0 once it has ended."""
+    status = Path(f"/proc/{process}/status").read_text()
+    _, found, rest = status.partition("RssAnon:")
+    return 1024 * int(rest.split()[0]) if found else 0
 
 
 def fresh(function: Callable[[Path], Answer], folder: Path) -> Answer:
@@ -272,12 +283,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / f"{KINDS[-1]}.npy").exists():
-            draw_vectors(folder, arguments.rows, SEED)
-        if not (folder / "index").exists():
-            with mmsearch.create(folder / "index", model=model_of(folder)) as index:
-                index.add_vectors(folder / "base.npy")
+        prepare(folder, arguments.rows)
         for what, figure in figures(folder):
             print(f"| {what} | {figure} |", flush=True)
     print(describe())

@@ -7,7 +7,6 @@ writes them, 100,000 to a file; the captions are of ten words.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pyarrow as pa
+from ann import private_bytes
 from machine import describe
 from pyarrow import parquet
 
@@ -85,13 +85,12 @@ def bare_faiss(folder: Path, recipe: str) -> float:
 
 
 def run_import(vectors: Path, target: Path) -> tuple[str, int]:
-    """Import in a process of its own: what it prints, and its peak of anonymous memory in KiB."""
+    """Import in a process of its own: what it prints, and its peak of private memory in bytes."""
     command = [sys.executable, "-c", CODE, str(vectors), str(target)]
     anonymous = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            anonymous = max(anonymous, *map(int, re.findall(r"RssAnon:\s+(\d+)", status)), 0)
+            anonymous = max(anonymous, private_bytes(process.pid))
             time.sleep(0.1)
         assert process.stdout is not None
         output = process.stdout.read()
@@ -118,7 +117,7 @@ def main() -> None:
             "processor time, all threads": f"{float(cpu_s):.0f} s",
             "rows a second": f"{int(added) / float(seconds):,.0f}",
             "peak memory, mapped files included": f"{int(peak) / 2**20:.2f} GiB",
-            "peak memory, without them": f"{anonymous / 2**20:.2f} GiB",
+            "peak memory, without them": f"{anonymous / 2**30:.2f} GiB",
             "on disk": f"{size / int(added):,.0f} bytes a row",
         }
         if recipe != EXACT:

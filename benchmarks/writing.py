@@ -1,7 +1,7 @@
 """Writing to a large index beside searches: adding, removing, compacting.
 
 Run: ``python benchmarks/writing.py [--rows N] [--folder DIR]``; prints one table. Vectors are those
-of ``ann.py``; a folder that holds them, and its index, is left as it is: a copy is written to.
+of ``ann.py``; a folder may hold them, and their index, which stays as it is: a copy is written to.
 
 One process writes, another one asks text-like queries all the time: the median and the slowest of
 them, of which one is the first to see the commit.
@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from ann import KINDS, SEED, K, draw_vectors, model_of, queries
+from ann import KINDS, SEED, K, model_of, prepare, queries
 from clip_like import make_world
 from machine import describe
 
@@ -85,19 +85,18 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="with vectors and index; made if left out")
+    parser.add_argument("--folder", type=Path, help="for vectors and index; a temporary one")
     arguments = parser.parse_args()
     print("| work | seconds | queries meanwhile, median / slowest |\n|---|---|---|")
+    if arguments.folder:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         folder = Path(temporary)
-        if arguments.folder is None:
-            draw_vectors(folder, arguments.rows, SEED)
-            with mmsearch.create(folder / "index", model=model_of(folder)) as index:
-                index.add_vectors(folder / "base.npy")
-        else:
-            shutil.copytree(arguments.folder / "index", folder / "index")
-            for name in ("base", *KINDS):
-                (folder / f"{name}.npy").hardlink_to(arguments.folder / f"{name}.npy")
+        source = arguments.folder or folder / "source"
+        prepare(source, arguments.rows)
+        shutil.copytree(source / "index", folder / "index")
+        for name in ("base", *KINDS):
+            (folder / f"{name}.npy").hardlink_to(source / f"{name}.npy")
         with ProcessPoolExecutor(1, get_context("spawn")) as writer:
             writer.submit(describe).result()  # it starts before anything is timed
             rows(folder, writer)

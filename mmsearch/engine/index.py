@@ -25,7 +25,7 @@ from mmsearch.engine.inputs import (
 from mmsearch.engine.opened import Opened
 from mmsearch.engine.query import Exclusions, ImageLike, Query, SoundLike, sentences
 from mmsearch.engine.reencode import Reencoder
-from mmsearch.engine.removing import items_of
+from mmsearch.engine.removing import meant_by
 from mmsearch.engine.report import Report
 from mmsearch.engine.request import SearchOptions, request_of
 from mmsearch.errors import UsageError
@@ -307,7 +307,7 @@ class Index(Opened):
         """
         with closing(self._open_writer()) as writer:
             with self._reader.view() as view:
-                ids, failed = items_of(view.snapshot, listed(sources))
+                ids, failed = meant_by(view.snapshot, listed(sources))
             if ids or failed:
                 writer.commit(Batch(removed=ids, forgotten=failed))
             return len(ids)

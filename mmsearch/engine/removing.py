@@ -8,8 +8,8 @@ from mmsearch.records import item_key
 from mmsearch.store.metadata import Snapshot
 
 
-def items_of(snapshot: Snapshot, sources: Sequence[PathLike]) -> tuple[list[int], list[bytes]]:
-    """Return the ids of the live items that are named, or lie below, and the keys of failures.
+def meant_by(snapshot: Snapshot, sources: Sequence[PathLike]) -> tuple[list[int], list[bytes]]:
+    """Return the ids of live items, and the keys of failures, that are named or lie below.
 
     A file that is there is looked up: nothing can lie below it. All else is looked for.
     """
@@ -17,8 +17,9 @@ def items_of(snapshot: Snapshot, sources: Sequence[PathLike]) -> tuple[list[int]
     for source in sources:
         named = {root.rstrip(os.sep) or os.sep for root in names(source)}
         roots |= named
-        item_id = snapshot.item_id(item_key(absolute(source)))
-        if item_id is not None and os.path.isfile(absolute(source)):
+        path = absolute(source)
+        item_id = snapshot.item_id(item_key(path))
+        if item_id is not None and os.path.isfile(path):
             found.add(item_id)
         else:
             looked_for |= named

@@ -90,26 +90,15 @@ def find_candidates(
     hubs = [None] * len(queries) if hubs is None else hubs
     if proposed is None:
         proposed = propose(field, queries, effort, allowed)
-    if proposed is None:
-        return [*_compared(field, queries, effort.depth, allowed, hubs)]
-    return [_rescored(field, *one) for one in zip(proposed, queries, hubs, strict=True)]
-
-
-def _compared(
-    field: Field,
-    queries: FloatArray,
-    depth: int,
-    allowed: Selection,
-    hubs: Sequence[Hubs | None],
-) -> Iterator[Candidates]:
-    """Compare all allowed rows: in memory, one by one where they are few, or on a device."""
+    if proposed is not None:
+        return [_rescored(field, *one) for one in zip(proposed, queries, hubs, strict=True)]
     if field.info.codebook is None:
-        return _scan(field, queries, depth, allowed, hubs)
-    if _are_few(field, depth, allowed):
+        return [*_scan(field, queries, effort.depth, allowed, hubs)]
+    if _are_few(field, effort.depth, allowed):
         pairs = zip(queries, hubs, strict=True)
-        return (_best(field, allowed.rows, depth, query, mine) for query, mine in pairs)
+        return [_best(field, allowed.rows, effort.depth, query, mine) for query, mine in pairs]
     assert field.on_device is not None
-    return _found_on(field.on_device, field, queries, depth, allowed, hubs)
+    return [*_found_on(field.on_device, field, queries, effort.depth, allowed, hubs)]
 
 
 def score_rows(field: Field, rows: NDArray[np.int64], query: FloatArray) -> FloatArray:

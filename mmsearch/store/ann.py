@@ -102,21 +102,21 @@ class AnnIndex:
         """Copy the centroids to a device, which is to give rows to lists."""
         return ListsOnDevice.of(self._centroids.quantizer.reconstruct_n(0, self.nlist), device)
 
-    def encode(self, vectors: FloatArray, finder: ListsOnDevice | None = None) -> Encoded:
+    def encode(self, vectors: FloatArray, filler: ListsOnDevice | None = None) -> Encoded:
         """Return lists and codes.
 
         Args:
             vectors: (n, dim) float32.
-            finder: What finds the lists, if not FAISS.
+            filler: What finds the list of each, if not FAISS.
         """
         faiss = load_faiss()
         vectors = np.ascontiguousarray(vectors)
         for transform in transforms(self._index):
             vectors = transform.apply(vectors)
-        if finder is None:
+        if filler is None:
             lists = self._centroids.filler.assign(vectors, 1)[:, 0]
         else:
-            lists = finder.nearest(vectors)
+            lists = filler.nearest(vectors)
         codes = np.empty((len(vectors), self._ivf.code_size), np.uint8)
         pointers = [faiss.swig_ptr(array) for array in (vectors, lists, codes)]
         self._ivf.encode_vectors(len(vectors), *pointers)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mmsearch.records import FloatArray
 from mmsearch.store.batches import batches
 from mmsearch.store.codes import Codes, Probes, best_of
+from mmsearch.store.device import at_work
 from mmsearch.store.faiss_ import load_faiss
-from mmsearch.store.on_device import at_work
 
 if TYPE_CHECKING:
     import torch

@@ -13,12 +13,13 @@ from mmsearch.records import FloatArray, Modality
 from mmsearch.store.ann import AnnIndex
 from mmsearch.store.codes import Codes
 from mmsearch.store.codes_on_device import can_hold, held_bytes
+from mmsearch.store.device import fits
 from mmsearch.store.exact import inner_products
 from mmsearch.store.files import CheckedFile, FileInfo
 from mmsearch.store.manifest import FieldInfo
 from mmsearch.store.metadata import CHUNK_BITS
 from mmsearch.store.nearness import Nearness, load_bank, read_bank
-from mmsearch.store.on_device import OnDevice, fits
+from mmsearch.store.on_device import OnDevice
 from mmsearch.store.once import computed_once
 from mmsearch.store.runs import Run, Runs, hold_runs, load_runs, map_runs, unmoved
 from mmsearch.store.segment import Segment

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import FloatArray
-from mmsearch.store.on_device import at_work
+from mmsearch.store.device import at_work
 
 if TYPE_CHECKING:
     import torch

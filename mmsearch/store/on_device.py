@@ -1,23 +1,19 @@
 """The vectors of a field in the memory of a GPU: which of them may be among the best."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import DeviceError
 from mmsearch.records import FloatArray
+from mmsearch.store.device import at_work
 
 if TYPE_CHECKING:
     import torch
 
 _BLOCK_BYTES = 2**30
 """Of vectors that are float32 at a time, and of their scores."""
-_SPARE_BYTES = 2**31
-"""Left on a GPU beside vectors: for a block, its scores, and the model."""
 
 
 class OnDevice:
@@ -97,35 +93,3 @@ class OnDevice:
                 block = part[at : at + step]
                 yield slice(start, start + len(block)), block.float()
                 start += len(block)
-
-
-_ONE_AT_A_TIME = Lock()
-
-
-@contextmanager
-def at_work(device: "torch.device") -> Iterator[None]:
-    """Around what a device computes: alone, as blocks of several threads might not fit.
-
-    Raises:
-        DeviceError: It has no room.
-    """
-    import torch
-
-    with _ONE_AT_A_TIME, torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                f"{device}: its memory is full; free some, or leave the search device out"
-            ) from error
-
-
-def fits(size: int, device: "torch.device") -> bool:
-    """Whether so many bytes have room on a device, and what else it must hold."""
-    import torch
-
-    if device.type != "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return size + _SPARE_BYTES <= free + cached

@@ -298,8 +298,8 @@ class Writer:
     def write_codes(self, codebook: FileInfo, blocks: Iterable[Float16Array]) -> FileInfo:
         """Write what a codebook makes of a segment's vectors, (n, dim) float16 blocks."""
         index = load_codebook(self.folder, codebook)
-        finder = index.lists_on(self.device) if self.device is not None else None
-        codes = (index.encode(block.astype(np.float32), finder) for block in blocks)
+        filler = index.lists_on(self.device) if self.device is not None else None
+        codes = (index.encode(block.astype(np.float32), filler) for block in blocks)
         return write_codes(self.folder, self.new_name("codes"), index.nlist, codes)
 
     def _tombstones(self) -> list[int]:
